@@ -1,0 +1,1 @@
+"""The specification: integer NumPy models of every block, the instruction set and the registers."""

@@ -1,0 +1,214 @@
+"""The instruction set: 32-bit words, 64 registers of 24 bits, and what each tensor instruction does.
+
+An instruction is ``op[31:26] rd[25:20] imm[19:0]``. Scalar instructions change registers; a tensor
+instruction reads the *descriptor* registers (named below) and its own flags in ``imm``. The same
+table makes the assembler, the golden machine, the RTL decoder and docs/isa.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+__all__ = ["VERSION", "Op", "Reg", "Flag", "Post", "Rule", "Space", "Cause", "Instruction",
+           "encode", "decode", "sign_extend", "REGISTER_BITS", "SIGMOID_ENTRIES", "LOGIT_FRACTION",
+           "SHIFT_MAX"]
+
+VERSION = 1
+REGISTER_BITS = 24
+#: Entries of the sigmoid table; index 512 is z = 0 and one step is 1/64.
+SIGMOID_ENTRIES = 1024
+#: Fraction bits of a 16-bit logit: the range is [-32, 32).
+LOGIT_FRACTION = 10
+#: Largest shift of a lane or of the post-processing unit.
+SHIFT_MAX = 31
+
+
+class Op(enum.IntEnum):
+    """Operation codes."""
+
+    HALT = 0x00   #: stop; cause DONE
+    SET = 0x01    #: rd = imm (20 bits, unsigned)
+    SETH = 0x02   #: rd[23:12] = imm[11:0]
+    ADD = 0x03    #: rd += imm (20 bits, signed), modulo 2^24
+    MOV = 0x04    #: rd = reg[imm[5:0]] + imm[19:6] (14 bits, signed), modulo 2^24
+    XOR = 0x05    #: rd ^= reg[imm[5:0]]
+    DBNZ = 0x06   #: rd -= 1; if rd != 0 go to imm
+    JMP = 0x07    #: go to imm
+    BLT = 0x08    #: if rd < reg[imm[5:0]] (unsigned) go to imm[19:6]
+    MVA = 0x10    #: y[b, q] = sum over p of M[p, q] s[b, p]; results to the post-processing unit
+    MVD = 0x11    #: y[b, p] = sum over q of M[p, q] v[b, q]; results to the post-processing unit
+    MVR = 0x12    #: y[b, q] = sum over p of V[p, q] s[b, p], V from row memory
+    UPD = 0x13    #: M[p, q] changed by rule(sum over b of s[b, p] v[b, q])
+    LOSS = 0x14   #: output errors and statistics from logits and targets
+    DRV = 0x15    #: derivative rows S_h[id] of a layer's neurons (DPFM)
+    SEL = 0x16    #: keep each neuron's K largest derivatives, in place (DPFM)
+    BUP = 0x17    #: biases changed by their summed gradients, which are then cleared
+    LOAD = 0x18   #: start a transfer DDR -> local memory; waits for an earlier one
+    STORE = 0x19  #: start a transfer local memory -> DDR; waits for an earlier one
+    WAIT = 0x1A   #: wait until the transfer is complete
+
+
+class Reg(enum.IntEnum):
+    """Register numbers. R0 to R7 are free for the program; the rest describe operands."""
+
+    R0 = 0
+    R1 = 1
+    R2 = 2
+    R3 = 3
+    R4 = 4
+    R5 = 5
+    R6 = 6
+    R7 = 7
+    COUNT = 8       #: samples b
+    P = 9           #: elements along the pair dimension (two a weight word)
+    Q = 10          #: elements along the lane dimension (``lanes`` a tile)
+    M_BASE = 11     #: first weight word of the matrix
+    S_BASE = 12     #: first scalar pair (input memory or pair memory)
+    S_STRIDE = 13   #: pairs between samples
+    V_BASE = 14     #: first vector row
+    V_STRIDE = 15   #: rows between samples (MVR: rows between p)
+    Y_BASE = 16     #: first result pair (pair memory, or logit memory)
+    Y_STRIDE = 17   #: pairs between samples
+    YR_BASE = 18    #: first result row
+    YR_STRIDE = 19  #: rows between samples (DRV, SEL: rows between neurons)
+    G_BASE = 20     #: first pair of the activations whose slope multiplies (DELTA, DRV)
+    G_STRIDE = 21   #: pairs between samples
+    F_BASE = 22     #: first slope row written (ACT with Flag.SLOPE_ROWS)
+    F_STRIDE = 23   #: rows between samples
+    SHIFT = 24      #: right shift of the full-width sum
+    SHIFT2 = 25     #: second right shift (ACT: z to activation; DELTA: after the slope; DRV: own)
+    B_BASE = 26     #: first bias pair
+    B_SHIFT = 27    #: left shift of the bias to the scale of the sum
+    CODE_BITS = 28  #: n: bits of a weight's code, at the top of its slot
+    ACC_BITS = 29   #: m: bits of its accumulator, at the bottom
+    K = 30          #: registers a neuron keeps; 0 keeps all
+    TILES = 31      #: DRV: tiles of deeper ids; SEL: tiles in all
+    MANTISSA = 32   #: learning-rate mantissa, 1 to 255, of 256
+    T_BASE = 33     #: first target (16-bit units of the target memory)
+    T_STRIDE = 34   #: targets between samples
+    E_SHIFT = 35    #: right shift from (raw error x mantissa) to an error element
+    DDR = 36        #: transfer: DDR address in beats, from register DDR_BASE
+    LOCAL = 37      #: transfer: first local address, in units of its space
+    LENGTH = 38     #: transfer: beats
+    R_BASE = 39     #: DRV: first register row of the layer below
+    R_STRIDE = 40   #: DRV: rows between that layer's neurons
+    MAX_ERROR = 63  #: largest |error element| of the last LOSS; read only
+
+
+class Post(enum.IntEnum):
+    """What the post-processing unit makes of a sum (flags bits 1:0 of MVA, MVD, MVR)."""
+
+    ACT = 0     #: z = sat16(rne(sum + bias << B_SHIFT, SHIFT)); activation of rne(z, SHIFT2)
+    LOGIT = 1   #: z as for ACT, to the logit memory
+    DELTA = 2   #: t = sat16(rne(sum, SHIFT)); error = sat(rne(t x slope, SHIFT2))
+
+
+class Flag(enum.IntFlag):
+    """Flags of tensor instructions, in imm. Bits that an instruction does not use must be zero."""
+
+    POST0 = 1 << 0        #: Post, low bit (LOSS: mean squared error instead of softmax)
+    POST1 = 1 << 1        #: Post, high bit
+    SIGMOID = 1 << 2      #: the activation is sigmoid, not ReLU (ACT, DELTA with SLOPE, DRV)
+    INPUT = 1 << 3        #: scalars come from the input memory, not from pair memory
+    PAIRS = 1 << 4        #: write results to pair memory
+    ROWS = 1 << 5         #: write results to row memory
+    SLOPE_ROWS = 1 << 6   #: ACT: also write the slopes to row memory at F_BASE
+    SLOPE = 1 << 7        #: DELTA: multiply by the slope of the activations at G_BASE
+    BIAS_GRADIENT = 1 << 8  #: DELTA, LOSS: add the errors to the bias gradients at B_BASE
+    EVENT = 1 << 9        #: UPD: event update; otherwise nearest
+    STOCHASTIC = 1 << 10  #: UPD: rounding bits from the random generator
+
+
+class Rule(enum.Enum):
+    """Update rules and their UPD flags."""
+
+    NEAREST = Flag(0)
+    EVENT = Flag.EVENT | Flag.STOCHASTIC
+
+
+class Space(enum.IntEnum):
+    """Local memories that LOAD (L) and STORE (S) reach, in imm; one beat is 64 bits, little-endian."""
+
+    INPUT = 0    #: L; address in beats; eight unsigned bytes
+    TARGET = 1   #: L; address in beats; four signed 16-bit targets
+    WEIGHT = 2   #: LS; address in words; beats_per_word beats a word, half 0 then half 1, lane order
+    BIAS = 3     #: LS; address in pairs; {bias 0, gradient 0, bias 1, gradient 1}, 16 bits each
+    LOGIT = 4    #: S; address in pairs; {logit 0, logit 1, 0, 0}, 16 bits each
+    PAIR = 5     #: S; address in pairs; {element 0, element 1, 0, 0}, sign-extended to 16 bits
+
+
+class Cause(enum.IntEnum):
+    """Why the engine halted (register STATUS)."""
+
+    NONE = 0        #: not halted since reset or start
+    DONE = 1        #: HALT
+    ILLEGAL = 2     #: unknown op, unused flag set, unknown space
+    OPERAND = 3     #: a descriptor register holds a value that the instruction does not take
+    ADDRESS = 4     #: an access beyond the end of a memory
+    PC = 5          #: the program ran past the instruction memory
+    BUS_READ = 6    #: AXI read answered with an error
+    BUS_WRITE = 7   #: AXI write answered with an error
+    STOPPED = 8     #: stopped by the host
+
+
+#: Flags that each tensor instruction may set.
+_POST_FLAGS = (Flag.POST0 | Flag.POST1 | Flag.SIGMOID | Flag.PAIRS | Flag.ROWS | Flag.SLOPE_ROWS
+               | Flag.SLOPE | Flag.BIAS_GRADIENT)
+FLAGS: dict[Op, int] = {
+    Op.MVA: int(_POST_FLAGS | Flag.INPUT),
+    Op.MVD: int(_POST_FLAGS),
+    Op.MVR: int(_POST_FLAGS),
+    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC),
+    Op.LOSS: int(Flag.POST0 | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT),
+    Op.DRV: int(Flag.SIGMOID),
+    Op.SEL: 0,
+    Op.BUP: 0,
+    Op.LOAD: 7,
+    Op.STORE: 7,
+    Op.WAIT: 0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One decoded instruction."""
+
+    op: Op
+    rd: int = 0
+    imm: int = 0
+
+    def __str__(self) -> str:
+        if self.op >= Op.MVA:
+            return f"{self.op.name} 0x{self.imm:x}"
+        name = Reg(self.rd).name if self.rd in Reg._value2member_map_ else f"r{self.rd}"
+        return f"{self.op.name} {name}, {self.imm}"
+
+
+def sign_extend(value: int, bits: int) -> int:
+    """The signed value of the low ``bits`` bits of ``value``."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def encode(op: Op, rd: int = 0, imm: int = 0) -> int:
+    """The 32-bit word of an instruction.
+
+    Raises
+    ------
+    ValueError
+        If a field does not fit.
+    """
+    if not 0 <= rd < 64:
+        raise ValueError(f"rd must lie between 0 and 63, not {rd!r}")
+    if not -(1 << 19) <= imm < 1 << 20:
+        raise ValueError(f"imm must fit in 20 bits, not {imm!r}")
+    return int(op) << 26 | rd << 20 | imm & 0xFFFFF
+
+
+def decode(word: int) -> Instruction | None:
+    """The instruction that ``word`` encodes, or None if its op does not exist."""
+    op = word >> 26
+    if op not in Op._value2member_map_:
+        return None
+    return Instruction(Op(op), word >> 20 & 63, word & 0xFFFFF)
