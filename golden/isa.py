@@ -90,7 +90,7 @@ class Reg(enum.IntEnum):
     E_SHIFT = 35    #: right shift from (raw error x mantissa) to an error element
     DDR = 36        #: transfer: DDR address in beats, from register DDR_BASE
     LOCAL = 37      #: transfer: first local address, in units of its space
-    LENGTH = 38     #: transfer: beats
+    LENGTH = 38     #: transfer: units of the local space (a weight word is beats_per_word beats)
     R_BASE = 39     #: DRV: first register row of the layer below
     R_STRIDE = 40   #: DRV: rows between that layer's neurons
     MAX_ERROR = 63  #: largest |error element| of the last LOSS; read only

@@ -1,0 +1,138 @@
+"""The golden machine: executes programs of :mod:`tangente.golden.isa`, bit for bit as the RTL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .config import Config
+from .isa import FLAGS, REGISTER_BITS, Cause, Instruction, Op, Reg, Space, decode, sign_extend
+from .state import LOADABLE, STORABLE, State, beats_per_unit, depth
+from .tensor import Fault, execute
+
+__all__ = ["Machine"]
+
+_MASK = (1 << REGISTER_BITS) - 1
+_WRITABLE = frozenset(r for r in Reg if r is not Reg.MAX_ERROR)
+_SCALAR = frozenset({Op.SET, Op.SETH, Op.ADD, Op.MOV, Op.XOR, Op.DBNZ, Op.BLT})
+
+
+class Machine:
+    """A sequencer with its state.
+
+    Members
+    -------
+    state : memories and counters.
+    registers : 64 integers of 24 bits.
+    pc : the current instruction, or the one that halted.
+    cause : why it halted; NONE while it can go on.
+    """
+
+    def __init__(self, config: Config, ddr_bytes: int = 1 << 20) -> None:
+        self.config = config
+        self.state = State(config, ddr_bytes)
+        self.registers = [0] * 64
+        self.program: list[Instruction | None] = [decode(0)] * config.program_words
+        self.pc = 0
+        self.ddr_base = 0
+        self.cause = Cause.NONE
+
+    def load_program(self, words: Sequence[int], first: int = 0) -> None:
+        """Write instruction words from address ``first``.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit.
+        """
+        if first + len(words) > self.config.program_words:
+            raise ValueError(
+                f"the program must end at or before word {self.config.program_words}, "
+                f"not {first + len(words)!r}")
+        self.program[first:first + len(words)] = [decode(word) for word in words]
+
+    def start(self, pc: int = 0) -> None:
+        """Clear the counters and begin at ``pc``; the registers keep their values."""
+        self.pc, self.cause = pc, Cause.NONE
+        self.state.clear_counters()
+        self.registers[Reg.MAX_ERROR] = 0
+
+    def run(self, max_instructions: int | None = None) -> Cause:
+        """Execute until a halt, or for ``max_instructions``; returns the cause so far."""
+        left = max_instructions
+        while self.cause is Cause.NONE and (left is None or left > 0):
+            try:
+                self.step()
+            except Fault as fault:
+                self.cause = fault.cause
+            if left is not None:
+                left -= 1
+        return self.cause
+
+    def step(self) -> None:
+        """Execute one instruction.
+
+        Raises
+        ------
+        Fault
+            If it halts; ``pc`` stays at it.
+        """
+        if self.pc >= self.config.program_words:
+            raise Fault(Cause.PC)
+        instruction = self.program[self.pc]
+        if instruction is None:
+            raise Fault(Cause.ILLEGAL)
+        op, rd, imm, r = instruction.op, instruction.rd, instruction.imm, self.registers
+        next_pc = self.pc + 1
+        if op in _SCALAR:
+            if rd not in _WRITABLE and not (op is Op.BLT and rd == Reg.MAX_ERROR):
+                raise Fault(Cause.ILLEGAL)
+            rs = imm & 63
+            if op in (Op.MOV, Op.XOR, Op.BLT) and rs not in _WRITABLE and rs != Reg.MAX_ERROR:
+                raise Fault(Cause.ILLEGAL)
+            if op is Op.SET:
+                r[rd] = imm
+            elif op is Op.SETH:
+                r[rd] = (imm & 0xFFF) << 12 | r[rd] & 0xFFF
+            elif op is Op.ADD:
+                r[rd] = r[rd] + sign_extend(imm, 20) & _MASK
+            elif op is Op.MOV:
+                r[rd] = r[rs] + sign_extend(imm >> 6, 14) & _MASK
+            elif op is Op.XOR:
+                r[rd] ^= r[rs]
+            elif op is Op.DBNZ:
+                r[rd] = r[rd] - 1 & _MASK
+                if r[rd]:
+                    next_pc = imm
+            elif r[rd] < r[rs]:
+                next_pc = imm >> 6
+        elif op is Op.JMP:
+            next_pc = imm
+        elif op is Op.HALT:
+            raise Fault(Cause.DONE)
+        else:
+            if imm & ~FLAGS[op]:
+                raise Fault(Cause.ILLEGAL)
+            if op in (Op.LOAD, Op.STORE):
+                self._transfer(op, imm)
+            elif op is not Op.WAIT:
+                execute(op, self.state, r, imm)
+                r[Reg.MAX_ERROR] = self.state.max_error
+        self.pc = next_pc
+
+    def _transfer(self, op: Op, number: int) -> None:
+        allowed = LOADABLE if op is Op.LOAD else STORABLE
+        if number not in allowed:
+            raise Fault(Cause.ILLEGAL)
+        space, r = Space(number), self.registers
+        units, local = r[Reg.LENGTH], r[Reg.LOCAL]
+        if not 1 <= units < 65536 or local >= 65536:
+            raise Fault(Cause.OPERAND)
+        if local + units > depth(space, self.config):
+            raise Fault(Cause.ADDRESS)
+        byte = self.ddr_base + 8 * r[Reg.DDR]
+        if byte + 8 * units * beats_per_unit(space, self.config) > self.state.ddr.size:
+            raise Fault(Cause.BUS_READ if op is Op.LOAD else Cause.BUS_WRITE)
+        if op is Op.LOAD:
+            self.state.load(space, local, units, byte)
+        else:
+            self.state.store(space, local, units, byte)

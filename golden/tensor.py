@@ -1,0 +1,345 @@
+"""What each tensor instruction does to the state, exactly. The RTL is the twin of this file.
+
+Sums are exact: operands are at most 25 and 9 bits wide and at most 4096 of them are added, far
+inside the 53 bits of a float64, whose fast matrix product is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from . import lfsr, update
+from .activation import activate, slope
+from .formats import Integers, round_shift, saturate, slot_code
+from .isa import Cause, Flag, Op, Post, Reg
+from .loss import softmax_errors, squared_errors
+from .selector import select
+from .state import State
+
+__all__ = ["Fault", "execute"]
+
+_LIMIT = 1 << 16
+_COUNT_MAX = 4095
+
+
+class Fault(Exception):
+    """The instruction halts the engine; ``cause`` says why."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.name)
+        self.cause = cause
+
+
+def _operand(condition: bool) -> None:
+    if not condition:
+        raise Fault(Cause.OPERAND)
+
+
+def _address(condition: bool) -> None:
+    if not condition:
+        raise Fault(Cause.ADDRESS)
+
+
+def _pairs(width: int) -> int:
+    return (width + 1) // 2
+
+
+def _last(base: int, stride: int, count: int, length: int) -> int:
+    """One past the highest address of ``count`` runs of ``length``."""
+    return base + (count - 1) * stride + length
+
+
+class _Tensor:
+    """One tensor instruction: registers ``r``, flags, state."""
+
+    def __init__(self, state: State, registers: list[int], flags: Flag) -> None:
+        self.s = state
+        self.r = registers
+        self.flags = flags
+        self.config = state.config
+        self.lanes = state.config.lanes
+
+    def __getitem__(self, register: Reg) -> int:
+        return self.r[register]
+
+    # --- operand checks -------------------------------------------------------------------------
+
+    def check(self, counts: tuple[Reg, ...], bases: tuple[Reg, ...],
+              shifts: tuple[Reg, ...]) -> None:
+        """OPERAND unless counts lie in 1..4095, bases and strides below 2^16, shifts below 32."""
+        _operand(all(1 <= self[c] <= _COUNT_MAX for c in counts))
+        _operand(all(self[b] < _LIMIT for b in bases))
+        _operand(all(self[s] < 32 for s in shifts))
+
+    def check_format(self) -> None:
+        n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
+        _operand(2 <= n <= 16 and m <= 12 and n + m <= 16)
+
+    # --- operands -------------------------------------------------------------------------------
+
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """Codes of the stored matrix, padded: (2 ceil(P/2), tiles * lanes)."""
+        i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
+        base = self[Reg.M_BASE]
+        _address(base + i * t <= self.config.weight_words)
+        codes = slot_code(self.s.weights[base:base + i * t], self[Reg.CODE_BITS])
+        codes = codes.reshape(i, t, 2, self.lanes).transpose(0, 2, 1, 3)
+        return codes.reshape(2 * i, t * self.lanes).astype(np.float64)
+
+    def scalars(self, width: int) -> npt.NDArray[np.float64]:
+        """Scalars of all samples, padded to pairs: (COUNT, 2 ceil(width/2))."""
+        n, base, stride = self[Reg.COUNT], self[Reg.S_BASE], self[Reg.S_STRIDE]
+        pairs = _pairs(width)
+        memory = (self.s.inputs.reshape(-1, 2) if self.flags & Flag.INPUT else self.s.pairs)
+        _address(_last(base, stride, n, pairs) <= len(memory))
+        index = base + np.arange(n)[:, None] * stride + np.arange(pairs)
+        return memory[index].reshape(n, -1).astype(np.float64)
+
+    def vectors(self) -> npt.NDArray[np.float64]:
+        """Vector rows of all samples: (COUNT, tiles * lanes)."""
+        n, base, stride = self[Reg.COUNT], self[Reg.V_BASE], self[Reg.V_STRIDE]
+        tiles = self.config.tiles(self[Reg.Q])
+        _address(_last(base, stride, n, tiles) <= self.config.rows)
+        index = base + np.arange(n)[:, None] * stride + np.arange(tiles)
+        return self.s.rows[index].reshape(n, -1).astype(np.float64)
+
+    # --- results --------------------------------------------------------------------------------
+
+    def count(self, name: str, number: int) -> None:
+        self.s.saturations[name] += number
+
+    def write_pairs(self, memory: npt.NDArray[np.int16], values: Integers) -> None:
+        """Write (samples, even width) to Y_BASE, pairs."""
+        n, pairs = values.shape[0], values.shape[1] // 2
+        base, stride = self[Reg.Y_BASE], self[Reg.Y_STRIDE]
+        _address(_last(base, stride, n, pairs) <= len(memory))
+        for b in range(n):
+            start = base + b * stride
+            memory[start:start + pairs] = values[b].reshape(pairs, 2)
+
+    def write_rows(self, values: Integers, width: int, base: int, stride: int) -> None:
+        """Write (samples, even width) as zero-padded rows."""
+        n, tiles = values.shape[0], self.config.tiles(width)
+        _address(_last(base, stride, n, tiles) <= self.config.rows)
+        padded = np.zeros((n, tiles * self.lanes), np.int16)
+        padded[:, :values.shape[1]] = values
+        for b in range(n):
+            start = base + b * stride
+            self.s.rows[start:start + tiles] = padded[b].reshape(tiles, self.lanes)
+
+    def bias_pairs(self, width: int) -> slice:
+        base = self[Reg.B_BASE]
+        _address(base + _pairs(width) <= self.config.bias_pairs)
+        return slice(base, base + _pairs(width))
+
+    def write_errors(self, errors: Integers, width: int) -> None:
+        """Errors (samples, width) to the memories that the flags name, and to bias gradients."""
+        if width % 2:
+            errors = np.pad(errors, ((0, 0), (0, 1)))
+        if self.flags & Flag.PAIRS:
+            self.write_pairs(self.s.pairs, errors)
+        if self.flags & Flag.ROWS:
+            self.write_rows(errors, width, self[Reg.YR_BASE], self[Reg.YR_STRIDE])
+        if self.flags & Flag.BIAS_GRADIENT:
+            gradient = self.s.biases[self.bias_pairs(width), :, 1]
+            gradient += errors.sum(0).reshape(-1, 2).astype(np.int16)
+
+    def post(self, sums: npt.NDArray[np.float64], width: int) -> None:
+        """The post-processing unit: sums (samples, at least width) to results."""
+        kind = int(self.flags) & 3
+        if kind == 3:
+            raise Fault(Cause.ILLEGAL)
+        acc = sums[:, :width].astype(np.int64)
+        even = width + width % 2
+        sigmoid = bool(self.flags & Flag.SIGMOID)
+        if kind == Post.DELTA:
+            t, clipped = saturate(round_shift(acc, self[Reg.SHIFT]), 16)
+            if self.flags & Flag.SLOPE:
+                t = t * slope(self._slope_operand(len(acc), width), sigmoid, self.config)
+            errors, more = saturate(round_shift(t, self[Reg.SHIFT2]), self.config.element_bits)
+            self.count("error", clipped + more)
+            self.write_errors(errors, width)
+            return
+        bias = self.s.biases[self.bias_pairs(width), :, 0].reshape(-1)[:width].astype(np.int64)
+        z, clipped = saturate(round_shift(acc + (bias << self[Reg.B_SHIFT]), self[Reg.SHIFT]), 16)
+        self.count("logit", clipped)
+        result = np.zeros((len(z), even), np.int64)
+        if kind == Post.LOGIT:
+            result[:, :width] = z
+            self.write_pairs(self.s.logits, result)
+            return
+        a, clipped = activate(round_shift(z, self[Reg.SHIFT2]), sigmoid, self.config)
+        self.count("activation", clipped)
+        result[:, :width] = a
+        if self.flags & Flag.PAIRS:
+            self.write_pairs(self.s.pairs, result)
+        if self.flags & Flag.ROWS:
+            self.write_rows(result, width, self[Reg.YR_BASE], self[Reg.YR_STRIDE])
+        if self.flags & Flag.SLOPE_ROWS:
+            slopes = np.zeros_like(result)
+            slopes[:, :width] = slope(a, sigmoid, self.config)
+            self.write_rows(slopes, width, self[Reg.F_BASE], self[Reg.F_STRIDE])
+
+    def _slope_operand(self, samples: int, width: int) -> Integers:
+        pairs, base, stride = _pairs(width), self[Reg.G_BASE], self[Reg.G_STRIDE]
+        _address(_last(base, stride, samples, pairs) <= self.config.pairs)
+        index = base + np.arange(samples)[:, None] * stride + np.arange(pairs)
+        return self.s.pairs[index].reshape(samples, -1)[:, :width].astype(np.int64)
+
+    # --- instructions ---------------------------------------------------------------------------
+
+    _RESULTS = (Reg.Y_BASE, Reg.Y_STRIDE, Reg.YR_BASE, Reg.YR_STRIDE, Reg.G_BASE, Reg.G_STRIDE,
+                Reg.F_BASE, Reg.F_STRIDE, Reg.B_BASE)
+    _SHIFTS = (Reg.SHIFT, Reg.SHIFT2, Reg.B_SHIFT)
+
+    def mva(self) -> None:
+        self.check((Reg.COUNT, Reg.P, Reg.Q),
+                   (Reg.M_BASE, Reg.S_BASE, Reg.S_STRIDE, *self._RESULTS), self._SHIFTS)
+        self.check_format()
+        self.post(self.scalars(self[Reg.P]) @ self.matrix(), self[Reg.Q])
+
+    def mvd(self) -> None:
+        self.check((Reg.COUNT, Reg.P, Reg.Q),
+                   (Reg.M_BASE, Reg.V_BASE, Reg.V_STRIDE, *self._RESULTS), self._SHIFTS)
+        self.check_format()
+        self.post(self.vectors() @ self.matrix().T, self[Reg.P])
+
+    def mvr(self) -> None:
+        self.check((Reg.COUNT, Reg.P, Reg.Q),
+                   (Reg.S_BASE, Reg.S_STRIDE, Reg.V_BASE, Reg.V_STRIDE, *self._RESULTS),
+                   self._SHIFTS)
+        p, tiles = self[Reg.P], self.config.tiles(self[Reg.Q])
+        base, stride = self[Reg.V_BASE], self[Reg.V_STRIDE]
+        _address(_last(base, stride, p, tiles) <= self.config.rows)
+        index = base + np.arange(p)[:, None] * stride + np.arange(tiles)
+        rows = self.s.rows[index].reshape(p, -1).astype(np.float64)
+        self.post(self.scalars(p)[:, :p] @ rows, self[Reg.Q])
+
+    def upd(self) -> None:
+        self.check((Reg.COUNT, Reg.P, Reg.Q), (Reg.M_BASE, Reg.S_BASE, Reg.S_STRIDE, Reg.V_BASE,
+                                               Reg.V_STRIDE), (Reg.SHIFT,))
+        self.check_format()
+        n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
+        if self.flags & Flag.EVENT:
+            _operand(m >= 1)
+        else:
+            _operand(self[Reg.SHIFT] + 16 - n < 32 and not self.flags & Flag.STOCHASTIC)
+        i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
+        base = self[Reg.M_BASE]
+        _address(base + i * t <= self.config.weight_words)
+        scalars, vectors = self.scalars(self[Reg.P]), self.vectors()
+        d = (scalars.T @ vectors).reshape(i, 2, t, self.lanes).transpose(0, 2, 1, 3)
+        d = d.reshape(i * t, 2 * self.lanes).astype(np.int64)
+        slots = self.s.weights[base:base + i * t]
+        if not self.flags & Flag.EVENT:
+            self.count("weight", update.nearest(slots, d, self[Reg.SHIFT], n))
+            return
+        state = None
+        if self.flags & Flag.STOCHASTIC:
+            state = self.s.random = lfsr.advance(self.s.random)
+        self.count("weight", update.event(slots, d, state, base, self[Reg.SHIFT], n, m))
+
+    def loss(self) -> None:
+        self.check((Reg.COUNT, Reg.P), (Reg.S_BASE, Reg.S_STRIDE, Reg.T_BASE, Reg.T_STRIDE,
+                                        *self._RESULTS), (Reg.E_SHIFT,))
+        p, n = self[Reg.P], self[Reg.COUNT]
+        _operand(p <= self.config.max_outputs and self[Reg.MANTISSA] < 256)
+        squared = bool(self.flags & Flag.POST0)
+        base, stride = self[Reg.S_BASE], self[Reg.S_STRIDE]
+        _address(_last(base, stride, n, _pairs(p)) <= self.config.logit_pairs)
+        index = base + np.arange(n)[:, None] * stride + np.arange(_pairs(p))
+        z = self.s.logits[index].reshape(n, -1)[:, :p].astype(np.int64)
+        base, stride = self[Reg.T_BASE], self[Reg.T_STRIDE]
+        length = p if squared else 1
+        _address(_last(base, stride, n, length) <= self.config.target_beats * 4)
+        target = self.s.targets[base + np.arange(n)[:, None] * stride + np.arange(length)]
+        target = target.astype(np.int64)
+        function: Callable[..., tuple[Integers, Integers, Integers, int]] = softmax_errors
+        if squared:
+            function = squared_errors
+        else:
+            target = target[:, 0] & 0xFFFF
+        errors, loss, hits, clipped = function(
+            z, target, self[Reg.MANTISSA], self[Reg.E_SHIFT], self.config.element_bits)
+        self.count("error", clipped)
+        self.s.loss += int(loss.sum())
+        self.s.correct += int(hits.sum())
+        self.s.samples += n
+        self.s.max_error = int(np.abs(errors).max())
+        self.write_errors(errors, p)
+
+    def drv(self) -> None:
+        self.check((Reg.P, Reg.Q), (Reg.M_BASE, Reg.V_BASE, Reg.G_BASE, Reg.R_BASE, Reg.R_STRIDE,
+                                    Reg.YR_BASE, Reg.YR_STRIDE), (Reg.SHIFT, Reg.SHIFT2))
+        self.check_format()
+        _operand(self[Reg.TILES] < 256)
+        p, q, deep = self[Reg.P], self[Reg.Q], self[Reg.TILES]
+        tiles = self.config.tiles(q)
+        weights = self.matrix()[:p]
+        _address(self[Reg.V_BASE] + tiles <= self.config.rows)
+        slopes = self.s.rows[self[Reg.V_BASE]:self[Reg.V_BASE] + tiles].reshape(-1)
+        own = (weights * slopes).astype(np.int64)
+        parts = [(own, self[Reg.SHIFT2])]
+        if deep:
+            _address(self[Reg.G_BASE] + _pairs(q) <= self.config.pairs)
+            a = self.s.pairs[self[Reg.G_BASE]:self[Reg.G_BASE] + _pairs(q)].reshape(-1)[:q]
+            scale = slope(a, bool(self.flags & Flag.SIGMOID), self.config)
+            base, stride = self[Reg.R_BASE], self[Reg.R_STRIDE]
+            _address(_last(base, stride, q, deep) <= self.config.rows)
+            index = base + np.arange(q)[:, None] * stride + np.arange(deep)
+            below = self.s.rows[index].reshape(q, -1).astype(np.float64)
+            parts.insert(0, (((weights[:, :q] * scale) @ below).astype(np.int64), self[Reg.SHIFT]))
+        results = []
+        for sums, shift in parts:
+            values, clipped = saturate(round_shift(sums, shift), self.config.element_bits)
+            self.count("derivative", clipped)
+            results.append(values)
+        rows = np.concatenate(results, 1).reshape(p, deep + tiles, self.lanes)
+        base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
+        _address(_last(base, stride, p, deep + tiles) <= self.config.rows)
+        for h in range(p):
+            self.s.rows[base + h * stride:base + h * stride + deep + tiles] = rows[h]
+
+    def sel(self) -> None:
+        self.check((Reg.P,), (Reg.YR_BASE, Reg.YR_STRIDE, Reg.K), ())
+        p, tiles = self[Reg.P], self[Reg.TILES]
+        _operand(1 <= tiles < 256)
+        base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
+        _address(_last(base, stride, p, tiles) <= self.config.rows)
+        index = base + np.arange(p)[:, None] * stride + np.arange(tiles)
+        values = self.s.rows[index].reshape(p, -1)
+        select(values, self[Reg.K], self.config.element_bits)
+        for h in range(p):
+            start = base + h * stride
+            self.s.rows[start:start + tiles] = values[h].reshape(tiles, self.lanes)
+
+    def bup(self) -> None:
+        self.check((Reg.P,), (Reg.B_BASE,), (Reg.SHIFT,))
+        memory = self.s.biases[self.bias_pairs(self[Reg.P])].astype(np.int64)
+        bias, clipped = update.bias_step(memory[:, :, 0], memory[:, :, 1], self[Reg.SHIFT])
+        self.count("bias", clipped)
+        self.s.biases[self.bias_pairs(self[Reg.P])] = np.stack(
+            [bias, np.zeros_like(bias)], 2).astype(np.int16)
+
+
+_METHODS = {Op.MVA: _Tensor.mva, Op.MVD: _Tensor.mvd, Op.MVR: _Tensor.mvr, Op.UPD: _Tensor.upd,
+            Op.LOSS: _Tensor.loss, Op.DRV: _Tensor.drv, Op.SEL: _Tensor.sel, Op.BUP: _Tensor.bup}
+
+
+def execute(op: Op, state: State, registers: list[int], flags: int) -> None:
+    """Execute one tensor instruction.
+
+    Parameters
+    ----------
+    registers : 64 values of 24 bits.
+    flags : the instruction's ``imm``, checked against :data:`tangente.golden.isa.FLAGS` already.
+
+    Raises
+    ------
+    Fault
+        With the cause; memories may then be partly written.
+    """
+    _METHODS[op](_Tensor(state, registers, Flag(flags)))
