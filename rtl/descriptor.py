@@ -19,19 +19,11 @@ WIDTHS: dict[Reg, int] = {
 }
 
 
-class FlagBits(data.Struct):
-    """The flags of :class:`tangente.golden.isa.Flag`, one bit each, in their places."""
-
-    post: 2
-    sigmoid: 1
-    input: 1
-    pairs: 1
-    rows: 1
-    slope_rows: 1
-    slope: 1
-    bias_gradient: 1
-    event: 1
-    stochastic: 1
+#: The flags of :class:`tangente.golden.isa.Flag`, one field each, in their places.
+FlagBits = data.StructLayout({
+    "post": 2, "sigmoid": 1, "input": 1, "pairs": 1, "rows": 1, "slope_rows": 1, "slope": 1,
+    "bias_gradient": 1, "event": 1, "stochastic": 1,
+})
 
 
 class Descriptor(data.StructLayout):
@@ -42,4 +34,4 @@ class Descriptor(data.StructLayout):
                           **{reg.name.lower(): width for reg, width in WIDTHS.items()}})
 
 
-assert FlagBits.as_shape().size == max(flag.value for flag in Flag).bit_length()
+assert FlagBits.size == max(flag.value for flag in Flag).bit_length()
