@@ -12,7 +12,7 @@ import enum
 
 __all__ = ["VERSION", "Op", "Reg", "Flag", "Post", "Rule", "Space", "Cause", "Instruction",
            "encode", "decode", "sign_extend", "REGISTER_BITS", "SIGMOID_ENTRIES", "LOGIT_FRACTION",
-           "SHIFT_MAX"]
+           "SHIFT_MAX", "FLAGS", "OPERANDS", "FORMATTED"]
 
 VERSION = 1
 REGISTER_BITS = 24
@@ -168,6 +168,29 @@ FLAGS: dict[Op, int] = {
     Op.STORE: 7,
     Op.WAIT: 0,
 }
+
+
+_MATRIX = (Reg.M_BASE, Reg.S_BASE, Reg.S_STRIDE, Reg.V_BASE, Reg.V_STRIDE)
+_RESULTS = (Reg.Y_BASE, Reg.Y_STRIDE, Reg.YR_BASE, Reg.YR_STRIDE, Reg.G_BASE, Reg.G_STRIDE,
+            Reg.F_BASE, Reg.F_STRIDE, Reg.B_BASE)
+_SHIFTS = (Reg.SHIFT, Reg.SHIFT2, Reg.B_SHIFT)
+#: Registers that each tensor instruction checks (cause OPERAND): those that must lie in 1..4095,
+#: those that must lie below 2^16, those that must lie below 32. Checked whether or not the flags
+#: make use of them. Further rules stand in :func:`tangente.golden.tensor.execute`.
+OPERANDS: dict[Op, tuple[tuple[Reg, ...], tuple[Reg, ...], tuple[Reg, ...]]] = {
+    Op.MVA: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX + _RESULTS, _SHIFTS),
+    Op.MVD: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX + _RESULTS, _SHIFTS),
+    Op.MVR: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX + _RESULTS, _SHIFTS),
+    Op.UPD: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX, (Reg.SHIFT,)),
+    Op.LOSS: ((Reg.COUNT, Reg.P), (Reg.S_BASE, Reg.S_STRIDE, Reg.T_BASE, Reg.T_STRIDE, *_RESULTS),
+              (Reg.E_SHIFT,)),
+    Op.DRV: ((Reg.P, Reg.Q), (Reg.M_BASE, Reg.V_BASE, Reg.G_BASE, Reg.R_BASE, Reg.R_STRIDE,
+                              Reg.YR_BASE, Reg.YR_STRIDE), (Reg.SHIFT, Reg.SHIFT2)),
+    Op.SEL: ((Reg.P,), (Reg.YR_BASE, Reg.YR_STRIDE, Reg.K), ()),
+    Op.BUP: ((Reg.P,), (Reg.B_BASE,), (Reg.SHIFT,)),
+}
+#: Instructions whose weights have a format: 2 <= n <= 16, m <= 12, n + m <= 16.
+FORMATTED = (Op.MVA, Op.MVD, Op.UPD, Op.DRV)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from . import lfsr, update
 from .activation import activate, slope
 from .formats import Integers, round_shift, saturate, slot_code
-from .isa import Cause, Flag, Op, Post, Reg
+from .isa import FORMATTED, OPERANDS, Cause, Flag, Op, Post, Reg
 from .loss import softmax_errors, squared_errors
 from .selector import select
 from .state import State
@@ -67,16 +67,15 @@ class _Tensor:
 
     # --- operand checks -------------------------------------------------------------------------
 
-    def check(self, counts: tuple[Reg, ...], bases: tuple[Reg, ...],
-              shifts: tuple[Reg, ...]) -> None:
-        """OPERAND unless counts lie in 1..4095, bases and strides below 2^16, shifts below 32."""
+    def check(self, op: Op) -> None:
+        """OPERAND unless the registers of :data:`OPERANDS` lie in their ranges."""
+        counts, bases, shifts = OPERANDS[op]
         _operand(all(1 <= self[c] <= _COUNT_MAX for c in counts))
         _operand(all(self[b] < _LIMIT for b in bases))
         _operand(all(self[s] < 32 for s in shifts))
-
-    def check_format(self) -> None:
-        n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
-        _operand(2 <= n <= 16 and m <= 12 and n + m <= 16)
+        if op in FORMATTED:
+            n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
+            _operand(2 <= n <= 16 and m <= 12 and n + m <= 16)
 
     # --- operands -------------------------------------------------------------------------------
 
@@ -191,26 +190,13 @@ class _Tensor:
 
     # --- instructions ---------------------------------------------------------------------------
 
-    _RESULTS = (Reg.Y_BASE, Reg.Y_STRIDE, Reg.YR_BASE, Reg.YR_STRIDE, Reg.G_BASE, Reg.G_STRIDE,
-                Reg.F_BASE, Reg.F_STRIDE, Reg.B_BASE)
-    _SHIFTS = (Reg.SHIFT, Reg.SHIFT2, Reg.B_SHIFT)
-
     def mva(self) -> None:
-        self.check((Reg.COUNT, Reg.P, Reg.Q),
-                   (Reg.M_BASE, Reg.S_BASE, Reg.S_STRIDE, *self._RESULTS), self._SHIFTS)
-        self.check_format()
         self.post(self.scalars(self[Reg.P]) @ self.matrix(), self[Reg.Q])
 
     def mvd(self) -> None:
-        self.check((Reg.COUNT, Reg.P, Reg.Q),
-                   (Reg.M_BASE, Reg.V_BASE, Reg.V_STRIDE, *self._RESULTS), self._SHIFTS)
-        self.check_format()
         self.post(self.vectors() @ self.matrix().T, self[Reg.P])
 
     def mvr(self) -> None:
-        self.check((Reg.COUNT, Reg.P, Reg.Q),
-                   (Reg.S_BASE, Reg.S_STRIDE, Reg.V_BASE, Reg.V_STRIDE, *self._RESULTS),
-                   self._SHIFTS)
         p, tiles = self[Reg.P], self.config.tiles(self[Reg.Q])
         base, stride = self[Reg.V_BASE], self[Reg.V_STRIDE]
         _address(_last(base, stride, p, tiles) <= self.config.rows)
@@ -219,9 +205,6 @@ class _Tensor:
         self.post(self.scalars(p)[:, :p] @ rows, self[Reg.Q])
 
     def upd(self) -> None:
-        self.check((Reg.COUNT, Reg.P, Reg.Q), (Reg.M_BASE, Reg.S_BASE, Reg.S_STRIDE, Reg.V_BASE,
-                                               Reg.V_STRIDE), (Reg.SHIFT,))
-        self.check_format()
         n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
         if self.flags & Flag.EVENT:
             _operand(m >= 1)
@@ -243,8 +226,6 @@ class _Tensor:
         self.count("weight", update.event(slots, d, state, base, self[Reg.SHIFT], n, m))
 
     def loss(self) -> None:
-        self.check((Reg.COUNT, Reg.P), (Reg.S_BASE, Reg.S_STRIDE, Reg.T_BASE, Reg.T_STRIDE,
-                                        *self._RESULTS), (Reg.E_SHIFT,))
         p, n = self[Reg.P], self[Reg.COUNT]
         _operand(p <= self.config.max_outputs and self[Reg.MANTISSA] < 256)
         squared = bool(self.flags & Flag.POST0)
@@ -272,9 +253,6 @@ class _Tensor:
         self.write_errors(errors, p)
 
     def drv(self) -> None:
-        self.check((Reg.P, Reg.Q), (Reg.M_BASE, Reg.V_BASE, Reg.G_BASE, Reg.R_BASE, Reg.R_STRIDE,
-                                    Reg.YR_BASE, Reg.YR_STRIDE), (Reg.SHIFT, Reg.SHIFT2))
-        self.check_format()
         _operand(self[Reg.TILES] < 256)
         p, q, deep = self[Reg.P], self[Reg.Q], self[Reg.TILES]
         tiles = self.config.tiles(q)
@@ -304,7 +282,6 @@ class _Tensor:
             self.s.rows[base + h * stride:base + h * stride + deep + tiles] = rows[h]
 
     def sel(self) -> None:
-        self.check((Reg.P,), (Reg.YR_BASE, Reg.YR_STRIDE, Reg.K), ())
         p, tiles = self[Reg.P], self[Reg.TILES]
         _operand(1 <= tiles < 256)
         base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
@@ -317,7 +294,6 @@ class _Tensor:
             self.s.rows[start:start + tiles] = values[h].reshape(tiles, self.lanes)
 
     def bup(self) -> None:
-        self.check((Reg.P,), (Reg.B_BASE,), (Reg.SHIFT,))
         memory = self.s.biases[self.bias_pairs(self[Reg.P])].astype(np.int64)
         bias, clipped = update.bias_step(memory[:, :, 0], memory[:, :, 1], self[Reg.SHIFT])
         self.count("bias", clipped)
@@ -342,4 +318,6 @@ def execute(op: Op, state: State, registers: list[int], flags: int) -> None:
     Fault
         With the cause; memories may then be partly written.
     """
-    _METHODS[op](_Tensor(state, registers, Flag(flags)))
+    tensor = _Tensor(state, registers, Flag(flags))
+    tensor.check(op)
+    _METHODS[op](tensor)
