@@ -1,0 +1,68 @@
+"""Simple dual-port block memory with its output register (UG473: DOA_REG)."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, ceil_log2
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Ram", "delay"]
+
+
+def delay(m: Module, value, cycles: int, name: str):
+    """``value`` of ``cycles`` cycles ago; no reset, so that it may become a shift register."""
+    for stage in range(cycles):
+        delayed = Signal.like(value, name=f"{name}_{stage + 1}", reset_less=True, init=0)
+        m.d.sync += delayed.eq(value)
+        value = delayed
+    return value
+
+
+class Ram(wiring.Component):
+    """A memory of ``depth`` words with one read and one write port.
+
+    A read of an address in the cycle of its write, or the cycle before, gives the old word.
+
+    Parameters
+    ----------
+    width, depth : bits of a word, words.
+    granularity : bits that one bit of ``write_enable`` writes; a divisor of ``width``.
+
+    Members
+    -------
+    read_address : In. Word to read; ``read_data`` shows it :data:`LATENCY` cycles later.
+    read_data : Out.
+    write_enable : In, ``width / granularity`` bits.
+    write_address, write_data : In.
+    """
+
+    #: Cycles from address to data: the array and its output register.
+    LATENCY = 2
+
+    def __init__(self, width: int, depth: int, granularity: int | None = None) -> None:
+        self.granularity = granularity or width
+        if width % self.granularity:
+            raise ValueError(
+                f"granularity must divide the width {width}, not {self.granularity!r}")
+        self.width, self.depth = width, depth
+        super().__init__({
+            "read_address": In(ceil_log2(depth)),
+            "read_data": Out(width),
+            "write_enable": In(width // self.granularity),
+            "write_address": In(ceil_log2(depth)),
+            "write_data": In(width),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.memory = ram = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        write = ram.write_port(granularity=self.granularity)
+        read = ram.read_port()
+        m.d.comb += [
+            read.addr.eq(self.read_address),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write_enable),
+        ]
+        m.d.sync += self.read_data.eq(read.data)
+        return m
