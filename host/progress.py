@@ -1,4 +1,4 @@
-"""Progress of a training run: the event that the trainer sends, and what the terminal shows of it."""
+"""Progress of a training run: the event that the trainer sends, and what the terminal shows."""
 
 from __future__ import annotations
 

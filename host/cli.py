@@ -1,0 +1,226 @@
+"""The command line: ``tangente``. This file is its grammar; host/commands.py does the work."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["UsageError", "main", "make_parser"]
+
+#: Exit codes, beside 0: a failure, a wrong command line, Ctrl-C (128 + SIGINT).
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+_EPILOG = """\
+a first tour:
+  tangente doctor                     what is installed, what is missing and what that costs
+  tangente demo                       train on the simulated RTL, compare every bit with golden
+  tangente train                      the digits, on the NumPy model: seconds
+  tangente train --dataset mnist --epochs 5 --verify --device sim
+  tangente cycles --dataset mnist --layers 784-100-100-10
+
+`tangente COMMAND --help` says more of each.
+"""
+
+_TRAIN_EPILOG = """\
+examples:
+  tangente train --registers 4                       DPFM, four gradient registers a neuron
+  tangente train --algorithm bp --epochs 3           backpropagation
+  tangente train --device sim --verify               on the RTL, every bit compared
+  tangente train --device sim --samples 20 --waves run.vcd
+  tangente train --dataset mnist --layers 784-100-100-10 --registers 16 --json run.json
+  tangente train --dataset mnist --algorithm bp --bits 2 --accumulator-bits 5 \\
+      --update event --batch 32 --epochs 5
+
+Every device gives equal bits: golden runs the program in NumPy, sim on the compiled RTL.
+Ctrl-C ends the run after its present chunk and still writes --json; twice ends it at once.
+"""
+
+_CYCLES_EPILOG = """\
+examples:
+  tangente cycles                                    the demo's network
+  tangente cycles --dataset mnist --algorithm bp --layers 784-100-100-10 --batch 10
+
+The figure equals what the simulated RTL counts, cycle for cycle.
+"""
+
+
+class UsageError(ValueError):
+    """A wrong command line; the message says what to write instead."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"tangente: error: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(USAGE)
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split("-"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be widths joined by dashes, such as 64-32-10, not {text!r}") from None
+
+
+def _registers(text: str) -> int:
+    """A count, or "all", which the program counts as 0."""
+    if text == "all":
+        return 0
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f'must be a number from 1 on or "all", not {text!r}')
+    return int(text)
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is trained, and how: one set for train and cycles.
+
+    An option that is not given is left to the defaults of Options.
+    """
+    group = parser.add_argument_group("the network and its training")
+    group.add_argument("--preset", choices=("auto", "tiny", "digits", "pynq_z2"), default="auto",
+                       help="the engine's size; auto: digits for digits, else pynq_z2")
+    group.add_argument("--dataset", choices=("digits", "mnist", "fashion-mnist"), default="digits",
+                       help="default: digits, which needs no download")
+    group.add_argument("--algorithm", choices=("dpfm", "bp"),
+                       help="forward-mode with gradient registers, or backpropagation")
+    group.add_argument("--layers", type=_layers, metavar="N-N-…",
+                       help="widths from inputs to outputs, such as 64-32-10")
+    group.add_argument("--registers", type=_registers, metavar="K",
+                       help="gradient registers a neuron keeps (dpfm), or all")
+    group.add_argument("--output-registers", type=_registers, metavar="K",
+                       help="the same for the output neurons; default: as --registers")
+    group.add_argument("--bits", type=int, choices=(2, 4, 8, 16), help="bits of a weight's code")
+    group.add_argument("--accumulator-bits", type=int, metavar="M",
+                       help="bits of the accumulator beside it (event update)")
+    group.add_argument("--update", choices=("nearest", "event"),
+                       help="rounded updates, or events of a carried accumulator")
+    group.add_argument("--activation", choices=("relu", "sigmoid"), help="of the hidden layers")
+    group.add_argument("--batch", type=int, metavar="N", help="samples an update")
+    group.add_argument("--lr", type=float, metavar="RATE", help="learning rate")
+    group.add_argument("--lr-decay", type=float, metavar="FACTOR",
+                       help="the rate is multiplied by it after each epoch")
+    group.add_argument("--epochs", type=int, metavar="N", help="passes over the training set")
+    group.add_argument("--samples", type=int, metavar="N",
+                       help="training samples an epoch; default: all")
+    group.add_argument("--seed", type=int, metavar="N",
+                       help="of weights, order and random rounding; equal seeds, equal bits")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help='write the figures there; "-" is the screen')
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR",
+                        help="folder with the MNIST files; else TANGENTE_DATA, cache, download")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    import tangente
+
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="tangente", formatter_class=raw, epilog=_EPILOG, description=(
+        "Train small neural networks inside an FPGA, or on its bit-exact models."))
+    parser.add_argument("--version", action="version", version=f"tangente {tangente.__version__}")
+    parser.add_argument("--traceback", action="store_true",
+                        help="show where an error arose, for a report")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train a network", formatter_class=raw,
+                                description="Train a network and test it.", epilog=_TRAIN_EPILOG)
+    train.add_argument("--device", choices=("golden", "sim"), default="golden",
+                       help="what runs the program: NumPy (default) or the compiled RTL")
+    _add_network(train)
+    _add_data(train)
+    train.add_argument("--verify", action="store_true",
+                       help="compare every weight, accumulator and bias with golden's at the end")
+    train.add_argument("--waves", type=Path, metavar="FILE",
+                       help="write waveforms there (sim): use few --samples")
+    train.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    _add_output(train)
+
+    demo = commands.add_parser(
+        "demo", help="train on the simulated RTL and compare every bit",
+        description="Train the digits with DPFM (16 neuron registers) on the simulated RTL, "
+        "compare every weight, accumulator and bias with the golden model, and test.")
+    demo.add_argument("--json", metavar="FILE", default="build/demo.json",
+                      help="where the figures go; default: %(default)s")
+
+    cycles = commands.add_parser(
+        "cycles", help="predict the clock cycles of a training step", formatter_class=raw,
+        description="Predict the cycles of a training step, the roof that the multipliers set, and "
+        "how much of it is used.", epilog=_CYCLES_EPILOG)
+    _add_network(cycles)
+    _add_data(cycles)
+    _add_output(cycles)
+
+    doctor = commands.add_parser(
+        "doctor", help="say what is installed, what is missing and what that costs",
+        description="Look for every tool, package and data set that tangente can use. Exit code 1 "
+        "if the demo could not run.")
+    _add_data(doctor)
+    _add_output(doctor)
+
+    results = commands.add_parser(
+        "results", help="train every recipe anew and write docs/results.md",
+        description="Train the recipes of docs/results.md with their seeds, and write its table "
+        "and README's.")
+    _add_data(results)
+    results.add_argument("--docs", type=Path, metavar="DIR", default=Path("docs"),
+                         help="folder of results.md; default: %(default)s")
+
+    isa = commands.add_parser(
+        "isa", help="print the instruction set and the register map",
+        description="Print the reference of the instructions and of the registers, from golden.")
+    isa.add_argument("--write", type=Path, metavar="DIR",
+                     help="write isa.md and registers.md there instead")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tangente`` with ``argv`` (the process's own by default) and return its exit code.
+
+    An error is one line on standard error that names the cause and the cure: code 2 for a wrong
+    command line, 1 for a failure, 130 after Ctrl-C.
+    """
+    from . import commands
+
+    args = make_parser().parse_args(argv)
+    try:
+        code: int = getattr(commands, args.command)(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("tangente: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`tangente isa | head`): let Python's own last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except (UsageError, OSError, RuntimeError, ValueError, ImportError) as error:
+        if args.traceback:
+            traceback.print_exc()
+        print(f"tangente: error: {_message(error)}", file=sys.stderr)
+        return USAGE if isinstance(error, UsageError) else FAILURE
+
+
+def _message(error: Exception) -> str:
+    """The error on one line, with a cure where Python's own message has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ImportError):
+        return f"{text}; `tangente doctor` says how to install what is missing"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return text
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

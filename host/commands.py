@@ -1,0 +1,268 @@
+"""What each command of ``tangente`` does: one function a command, from its arguments to a code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cli import FAILURE, INTERRUPTED, UsageError
+from .progress import Event, Progress
+
+if TYPE_CHECKING:
+    from .options import Options
+
+__all__ = ["cycles", "demo", "doctor", "isa", "results", "train"]
+
+#: Test accuracy that the demo must reach.
+DEMO_FLOOR = 0.93
+
+#: Preset that "auto" means, and layers where none are given, by data set.
+_PRESETS = {"digits": "digits", "mnist": "pynq_z2", "fashion-mnist": "pynq_z2"}
+_LAYERS = {"digits": (64, 32, 32, 10), "mnist": (784, 100, 100, 10),
+           "fashion-mnist": (784, 100, 100, 10)}
+
+#: Keys of the figures that are known before the first sample.
+_SETTINGS = ("device", "preset", "dataset", "algorithm", "layers", "registers", "output_registers",
+             "bits", "accumulator_bits", "update", "activation", "batch", "lr", "lr_decay",
+             "epochs", "samples", "seed")
+#: Keys that only the end of a run brings.
+_OUTCOMES = ("train_loss", "test_accuracy", "cycles", "cycles_per_sample", "clock_mhz",
+             "mismatches", "saturations", "wall_s", "cycles_per_second")
+
+
+def train(args: argparse.Namespace) -> int:
+    """``tangente train``."""
+    if args.waves is not None and args.device != "sim":
+        raise UsageError("--waves needs --device sim: only the RTL has waveforms")
+    return _run(_options(args), data_dir=args.data, verify=args.verify, waves=args.waves,
+                quiet=args.quiet, target=args.json)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """``tangente demo``: fails if a bit differs or the network has not learnt."""
+    options = _make(device="sim", preset="digits", dataset="digits", algorithm="dpfm",
+                    layers=_LAYERS["digits"], registers=16)
+    print("Training on the simulated RTL: DPFM, 16 gradient registers a neuron, "
+          f"{_dashed(options.layers)}, on scikit-learn's handwritten digits.", flush=True)
+    figures: dict[str, Any] = {}
+    code = _run(options, data_dir=None, verify=True, waves=None, quiet=False, target=args.json,
+                figures=figures)
+    if code:
+        return code
+    if figures["test_accuracy"] < DEMO_FLOOR:
+        raise RuntimeError(f"the network reached {100 * figures['test_accuracy']:.2f} % of the "
+                           f"test set, less than the {100 * DEMO_FLOOR:.0f} % that it must")
+    print(f"The RTL's memory and the golden model's are equal, bit for bit. Figures: {args.json}")
+    return 0
+
+
+def cycles(args: argparse.Namespace) -> int:
+    """``tangente cycles``."""
+    from .cycles import predict
+
+    report = predict(_options(args))
+    if args.json != "-":
+        print(report.text())
+    _write_json(args.json, report.to_json())
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """``tangente doctor``: code 1 if something that the demo needs is missing."""
+    from . import doctor as examination
+
+    checks = examination.examine(args.data)
+    if args.json != "-":
+        print(examination.table(checks))
+    _write_json(args.json, [dataclasses.asdict(check) for check in checks])
+    return FAILURE if any(check.needed and not check.found for check in checks) else 0
+
+
+def results(args: argparse.Namespace) -> int:
+    """``tangente results``: the recipes' figures, and README's table from them."""
+    from . import recipes, reference
+
+    with Progress() as progress:
+        recipes.results(docs=args.docs, data_dir=args.data, progress=progress)
+    table = reference.section((args.docs / "results.md").read_text(encoding="utf-8"), "results")
+    readme = args.docs.parent / "README.md"
+    readme.write_text(reference.fill(readme.read_text(encoding="utf-8"), "results", table),
+                      encoding="utf-8")
+    print(f"wrote {args.docs / 'results.md'} and the table of {readme}")
+    return 0
+
+
+def isa(args: argparse.Namespace) -> int:
+    """``tangente isa``."""
+    from . import reference
+
+    pages = reference.pages()
+    if args.write is None:
+        print("\n".join(pages.values()), end="")
+        return 0
+    args.write.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (args.write / name).write_text(text, encoding="utf-8")
+        print(f"wrote {args.write / name}")
+    return 0
+
+
+def _options(args: argparse.Namespace) -> Options:
+    """The options of train or cycles; what was not given is left to Options' own defaults."""
+    given = {name: getattr(args, name) for name in _SETTINGS
+             if getattr(args, name, None) is not None}
+    if args.preset == "auto":
+        given["preset"] = _PRESETS[args.dataset]
+    given.setdefault("layers", _LAYERS[args.dataset])
+    return _make(**given)
+
+
+def _make(**settings: Any) -> Options:
+    from .options import Options
+
+    try:
+        return Options(**settings)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _run(options: Options, *, data_dir: Path | None, verify: bool, waves: Path | None, quiet: bool,
+         target: str | None, figures: dict[str, Any] | None = None) -> int:
+    """Train, show, write; ``figures`` receives the result's. Returns the exit code."""
+    from . import data, trainer
+
+    dataset = data.load(options.dataset, data_dir)
+    figures = {} if figures is None else figures
+    start = time.monotonic()
+    last: list[Event] = []
+    code = 0
+    with Progress() as bar, _deferred_interrupt() as check:
+        def progress(event: Event) -> None:
+            last[:] = [event]
+            if not quiet:
+                bar(event)
+            check()
+
+        try:
+            result = trainer.train(options, dataset, progress=progress, verify=verify, waves=waves,
+                                   quiet=quiet)
+            figures.update(result.to_json())
+        except KeyboardInterrupt:
+            figures.update(_partial(options, last, time.monotonic() - start))
+            code = INTERRUPTED
+    _write_json(target, figures)
+    if not quiet and target != "-":
+        print(_summary(figures))
+    if code == INTERRUPTED:
+        print("tangente: interrupted", file=sys.stderr)
+    elif figures["mismatches"]:
+        print(f"tangente: error: mismatches between {options.device} and golden: "
+              f"{figures['mismatches']:,}; please report this run's options", file=sys.stderr)
+        code = FAILURE
+    return code
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits for the next call of the function given; a second one acts at once.
+
+    What fails while one waits counts as the interruption: Ctrl-C reaches compilers, too.
+    """
+    asked = False
+
+    def handler(signum: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\ntangente: finishing this chunk; Ctrl-C again to end at once", file=sys.stderr)
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield check
+    except Exception as error:
+        if asked:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _partial(options: Options, last: list[Event], wall: float) -> dict[str, Any]:
+    """The figures of an interrupted run: what is not known is None."""
+    import tangente
+
+    figures: dict[str, Any] = {name: getattr(options, name) for name in _SETTINGS}
+    figures.update(dict.fromkeys(_OUTCOMES), wall_s=wall, version=tangente.__version__,
+                   interrupted=True, epochs_done=0, samples_done=0)
+    if last:
+        event = last[0]
+        figures.update(train_loss=event.loss, cycles=event.cycles,
+                       cycles_per_second=event.cycles / wall, samples_done=event.samples_done,
+                       epochs_done=event.epoch - (event.samples_done < event.samples_total))
+    return figures
+
+
+def _write_json(target: str | None, value: object) -> None:
+    if target is None:
+        return
+    text = json.dumps(value, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    Path(target).write_text(text, encoding="utf-8")
+
+
+def _dashed(layers: tuple[int, ...]) -> str:
+    return "-".join(str(width) for width in layers)
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    """The figures for a person; a figure that is not known has no line."""
+    def kept(count: int | None) -> str:
+        return "all" if count == 0 else str(count)
+
+    network = f"{_dashed(figures['layers'])}, {figures['algorithm']}"
+    if figures["algorithm"] == "dpfm":
+        network += f", {kept(figures['registers'])} registers a neuron"
+    network += (f", {figures['bits']}+{figures['accumulator_bits']}-bit weights, "
+                f"{figures['update']} update, batch {figures['batch']}")
+    lines = [("network", network),
+             ("device", f"{figures['device']}, preset {figures['preset']}, "
+                        f"dataset {figures['dataset']}, seed {figures['seed']}")]
+    if figures.get("interrupted"):
+        lines.append(("interrupted", f"after {figures['epochs_done']} whole epochs, "
+                                     f"{figures['samples_done']:,} samples into the last"))
+    if figures["train_loss"] is not None:
+        lines.append(("train loss", f"{figures['train_loss']:.4f}"))
+    if figures["test_accuracy"] is not None:
+        lines.append(("test accuracy", f"{100 * figures['test_accuracy']:.2f} %"))
+    if figures["cycles"]:
+        text = f"{figures['cycles']:,}"
+        if figures["cycles_per_sample"] is not None:
+            text += (f", {figures['cycles_per_sample']:,.1f} a sample: "
+                     f"{figures['cycles_per_sample'] / figures['clock_mhz']:,.2f} µs at "
+                     f"{figures['clock_mhz']:g} MHz")
+        lines.append(("cycles", text))
+    if figures["saturations"] is not None:
+        counts = [f"{name} {count:,}" for name, count in figures["saturations"].items() if count]
+        lines.append(("saturations", ", ".join(counts) or "none"))
+    wall = f"{figures['wall_s']:.1f} s"
+    if figures["cycles_per_second"]:
+        wall += f", {figures['cycles_per_second'] / 1000:,.0f} k simulated cycles a second"
+    lines.append(("time", wall))
+    if figures["mismatches"] is not None:
+        lines.append(("mismatches", f"{figures['mismatches']:,} against golden"))
+    return "\n".join(f"  {name:14} {text}" for name, text in lines)

@@ -1,0 +1,25 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tangente.host import data
+
+#: Beside the repository: the data sets, where the machine has them.
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """A folder whose mnist/ has the four files; skips, and says what is missing, without one."""
+    for place in (SHARED, None):
+        if place is not None and not place.is_dir():
+            continue
+        folder = data.find("mnist", place)
+        if folder is not None:
+            return folder.parent if folder.name == "mnist" else folder
+    pytest.skip("the MNIST files are missing: neither ../shared/data, TANGENTE_DATA nor the cache "
+                "has them")
