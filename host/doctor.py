@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import platformdirs
-
 from . import data
 
 __all__ = ["Check", "examine", "table"]
@@ -64,7 +62,7 @@ _PACKAGES = (
 _PROGRAMS = (
     ("g++", "--device sim: the RTL cannot be compiled"),
     ("make", "--device sim: the RTL cannot be compiled, and no make demo"),
-    ("perl", "--device sim: Verilator's driver is a Perl script"),
+    ("perl", "make demo and make test, which ask for it: Verilator's driver is a Perl script"),
 )
 
 
@@ -132,9 +130,11 @@ def _dataset(name: str, data_dir: Path | None) -> Check:
 
 
 def _models() -> Check:
-    """Models that are compiled already: one folder each in the user's cache."""
-    folder = platformdirs.user_cache_path("tangente") / "models"
-    models = sorted(path.name for path in folder.glob("*") if path.is_dir())
-    return Check(name="compiled models", found=f"{', '.join(models)} in {folder}" if models else "",
+    """Models that are compiled already, in the cache of :mod:`tangente.sim.verilator`."""
+    from tangente.sim.verilator import cache_directory  # like the device sim, only where asked for
+
+    folder = cache_directory()
+    count = len(list(folder.glob("*/model.so")))
+    return Check(name="compiled models", found=f"{count} in {folder}" if count else "",
                  needed=False, cost="nothing: the first --device sim compiles its model, once",
                  cure="tangente demo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Progress:
     clock : seconds, monotonic; a test passes its own.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, clock=time.monotonic) -> None:
+    def __init__(self, stream: TextIO | None = None, *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._terminal = self._stream.isatty()

@@ -13,7 +13,7 @@ from tangente.host import cli, data, doctor
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "_cache", lambda: tmp_path / "cache")
-    monkeypatch.setattr(doctor.platformdirs, "user_cache_path", lambda name: tmp_path / "cache")
+    monkeypatch.setenv("TANGENTE_BUILD", str(tmp_path / "build"))
     monkeypatch.delenv("TANGENTE_DATA", raising=False)
     return tmp_path / "cache"
 
@@ -61,11 +61,13 @@ def test_data_sets_and_models(tmp_path, cache):
     folder.mkdir(parents=True)
     for file in data._SOURCES["mnist"].files:
         (folder / file.name).touch()
-    (cache / "models" / "digits-0123").mkdir(parents=True)
+    model = tmp_path / "build" / "verilator" / "0123" / "model.so"
+    model.parent.mkdir(parents=True)
+    model.touch()
     checks = _by_name()
     assert checks["mnist"].found == str(folder)
     assert checks["fashion-mnist"].found == ""
-    assert checks["compiled models"].found == f"digits-0123 in {cache / 'models'}"
+    assert checks["compiled models"].found == f"1 in {tmp_path / 'build' / 'verilator'}"
 
 
 def test_a_wrong_folder_is_told(tmp_path):
