@@ -75,6 +75,11 @@ class Control(wiring.Component):
     ddr_base : Out, 32 bits
         Byte address; the low 12 bits are as written.
     seed : Out, 64 bits
+        What was written to SEED.
+    seed_load : Out, 1 bit
+        One cycle after each write to the high word of SEED: the generator takes ``seed``.
+    random_state : In, 64 bits
+        What a read of SEED returns: the generator's state now. Read while nothing runs.
     running, halted, resetting : In, 1 bit
     cause : In, 8 bits
         A :class:`tangente.golden.isa.Cause`.
@@ -107,6 +112,8 @@ class Control(wiring.Component):
             "irq_enable": Out(1),
             "ddr_base": Out(32),
             "seed": Out(64),
+            "seed_load": Out(1),
+            "random_state": In(64),
             "running": In(1),
             "halted": In(1),
             "resetting": In(1),
@@ -153,7 +160,7 @@ class Control(wiring.Component):
                 bus.bresp.eq(response),
             ]
 
-        m.d.sync += [self.start.eq(0), self.reset.eq(0), self.stop.eq(0)]
+        m.d.sync += [self.start.eq(0), self.reset.eq(0), self.stop.eq(0), self.seed_load.eq(0)]
         stored = {"PC": self.pc_start, "IRQ_ENABLE": self.irq_enable, "DDR_BASE": self.ddr_base,
                   "SEED": self.seed}
         for register in registers.REGISTERS:
@@ -167,6 +174,8 @@ class Control(wiring.Component):
                         m.d.comb += response.eq(Response.OKAY)
                         target = stored[register.name][32 * index:32 * (index + 1)]
                         with m.If(act):
+                            if register.name == "SEED" and index == register.words - 1:
+                                m.d.sync += self.seed_load.eq(1)
                             for byte in range(0, len(target), 8):
                                 part = target[byte:byte + 8]
                                 with m.If(strobes[byte // 8]):
@@ -209,7 +218,7 @@ class Control(wiring.Component):
             "PC": self.pc,
             "IRQ_ENABLE": self.irq_enable,
             "DDR_BASE": self.ddr_base,
-            "SEED": self.seed,
+            "SEED": self.random_state,
         }
         word, response = Signal(32), Signal(Response)
         accept = Signal()
