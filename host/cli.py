@@ -8,9 +8,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from tangente.golden.config import PRESETS
+
+from .data import DATASETS
+from .options import DEVICES, Options
 
 __all__ = ["UsageError", "main", "make_parser"]
+
+#: Layers for MNIST and Fashion-MNIST where none are given.
+LARGE_LAYERS = (784, 100, 100, 10)
 
 #: Exit codes, beside 0: a failure, a wrong command line, Ctrl-C (128 + SIGINT).
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
@@ -61,6 +69,10 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(USAGE)
 
 
+def _dashed(layers: tuple[int, ...]) -> str:
+    return "-".join(str(width) for width in layers)
+
+
 def _layers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split("-"))
@@ -84,33 +96,40 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     An option that is not given is left to the defaults of Options.
     """
     group = parser.add_argument_group("the network and its training")
-    group.add_argument("--preset", choices=("auto", "tiny", "digits", "pynq_z2"), default="auto",
+
+    def add(flag: str, says: str, **kind: Any) -> None:
+        default = getattr(Options, flag[2:].replace("-", "_"))
+        if default is not None:
+            says += f"; default: {default}"
+        group.add_argument(flag, help=says, **kind)
+
+    group.add_argument("--preset", choices=("auto", *PRESETS), default="auto",
                        help="the engine's size; auto: digits for digits, else pynq_z2")
-    group.add_argument("--dataset", choices=("digits", "mnist", "fashion-mnist"), default="digits",
-                       help="default: digits, which needs no download")
-    group.add_argument("--algorithm", choices=("dpfm", "bp"),
-                       help="forward-mode with gradient registers, or backpropagation")
+    group.add_argument("--dataset", choices=DATASETS, default=Options.dataset,
+                       help="default: %(default)s, which needs no download")
     group.add_argument("--layers", type=_layers, metavar="N-N-…",
-                       help="widths from inputs to outputs, such as 64-32-10")
-    group.add_argument("--registers", type=_registers, metavar="K",
-                       help="gradient registers a neuron keeps (dpfm), or all")
-    group.add_argument("--output-registers", type=_registers, metavar="K",
-                       help="the same for the output neurons; default: as --registers")
-    group.add_argument("--bits", type=int, choices=(2, 4, 8, 16), help="bits of a weight's code")
-    group.add_argument("--accumulator-bits", type=int, metavar="M",
-                       help="bits of the accumulator beside it (event update)")
-    group.add_argument("--update", choices=("nearest", "event"),
-                       help="rounded updates, or events of a carried accumulator")
-    group.add_argument("--activation", choices=("relu", "sigmoid"), help="of the hidden layers")
-    group.add_argument("--batch", type=int, metavar="N", help="samples an update")
-    group.add_argument("--lr", type=float, metavar="RATE", help="learning rate")
-    group.add_argument("--lr-decay", type=float, metavar="FACTOR",
-                       help="the rate is multiplied by it after each epoch")
-    group.add_argument("--epochs", type=int, metavar="N", help="passes over the training set")
-    group.add_argument("--samples", type=int, metavar="N",
-                       help="training samples an epoch; default: all")
-    group.add_argument("--seed", type=int, metavar="N",
-                       help="of weights, order and random rounding; equal seeds, equal bits")
+                       help="widths from inputs to outputs; default: "
+                            f"{_dashed(Options.layers)} for digits, else {_dashed(LARGE_LAYERS)}")
+    add("--algorithm", "forward-mode with gradient registers, or backpropagation",
+        choices=("dpfm", "bp"))
+    add("--registers", "gradient registers a neuron keeps (dpfm), or all", type=_registers,
+        metavar="K")
+    add("--output-registers", "the same for the output neurons, else as --registers",
+        type=_registers, metavar="K")
+    add("--bits", "bits of a weight's code, 2 to 16", type=int, metavar="N")
+    add("--accumulator-bits", "bits of the accumulator beside it (event update)", type=int,
+        metavar="M")
+    add("--update", "rounded updates, or events of a carried accumulator",
+        choices=("nearest", "event"))
+    add("--activation", "of the hidden layers", choices=("relu", "sigmoid"))
+    add("--batch", "samples an update", type=int, metavar="N")
+    add("--lr", "learning rate, else the recipe's", type=float, metavar="RATE")
+    add("--lr-decay", "last part of the run, 0 to 1, in which the rate falls to zero, else the "
+        "recipe's", type=float, metavar="PART")
+    add("--epochs", "passes over the training set", type=int, metavar="N")
+    add("--samples", "training samples an epoch, else all", type=int, metavar="N")
+    add("--seed", "of weights, order and random rounding: equal seeds, equal bits", type=int,
+        metavar="N")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -136,8 +155,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a network", formatter_class=raw,
                                 description="Train a network and test it.", epilog=_TRAIN_EPILOG)
-    train.add_argument("--device", choices=("golden", "sim"), default="golden",
-                       help="what runs the program: NumPy (default) or the compiled RTL")
+    train.add_argument("--device", choices=DEVICES, default=Options.device,
+                       help="what runs the program: NumPy, or the compiled RTL; default: "
+                            "%(default)s")
     _add_network(train)
     _add_data(train)
     train.add_argument("--verify", action="store_true",

@@ -11,23 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .cli import FAILURE, INTERRUPTED, UsageError
+from .cli import FAILURE, INTERRUPTED, LARGE_LAYERS, UsageError
+from .options import Options
 from .progress import Event, Progress
-
-if TYPE_CHECKING:
-    from .options import Options
 
 __all__ = ["cycles", "demo", "doctor", "isa", "results", "train"]
 
 #: Test accuracy that the demo must reach.
 DEMO_FLOOR = 0.93
 
-#: Preset that "auto" means, and layers where none are given, by data set.
-_PRESETS = {"digits": "digits", "mnist": "pynq_z2", "fashion-mnist": "pynq_z2"}
-_LAYERS = {"digits": (64, 32, 32, 10), "mnist": (784, 100, 100, 10),
-           "fashion-mnist": (784, 100, 100, 10)}
+#: Preset and layers of the data sets that Options' defaults are not for.
+_LARGE = {"preset": "pynq_z2", "layers": LARGE_LAYERS}
 
 #: Keys of the figures that are known before the first sample.
 _SETTINGS = ("device", "preset", "dataset", "algorithm", "layers", "registers", "output_registers",
@@ -48,8 +44,7 @@ def train(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """``tangente demo``: fails if a bit differs or the network has not learnt."""
-    options = _make(device="sim", preset="digits", dataset="digits", algorithm="dpfm",
-                    layers=_LAYERS["digits"], registers=16)
+    options = _make(device="sim", algorithm="dpfm", registers=16)
     print("Training on the simulated RTL: DPFM, 16 gradient registers a neuron, "
           f"{_dashed(options.layers)}, on scikit-learn's handwritten digits.", flush=True)
     figures: dict[str, Any] = {}
@@ -120,14 +115,13 @@ def _options(args: argparse.Namespace) -> Options:
     given = {name: getattr(args, name) for name in _SETTINGS
              if getattr(args, name, None) is not None}
     if args.preset == "auto":
-        given["preset"] = _PRESETS[args.dataset]
-    given.setdefault("layers", _LAYERS[args.dataset])
+        del given["preset"]
+    if args.dataset != "digits":
+        given = {**_LARGE, **given}
     return _make(**given)
 
 
 def _make(**settings: Any) -> Options:
-    from .options import Options
-
     try:
         return Options(**settings)
     except ValueError as error:
