@@ -1,0 +1,86 @@
+"""The accelerator: host registers, sequencer, transfer and engine behind two AXI interfaces."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..golden import registers as map_
+from ..golden.config import Config
+from .axi import Axi3, AxiLite
+from .control import Control
+from .engine import Engine
+from .sequencer import Sequencer
+from .transfer import Transfer
+
+__all__ = ["Accelerator"]
+
+
+class Accelerator(wiring.Component):
+    """The whole machine of docs/architecture.md.
+
+    Members
+    -------
+    s_axil : In. Registers and instruction memory.
+    m_axi : Out. DDR.
+    irq : Out. A program has halted and the host asked to be told.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "s_axil": In(AxiLite(map_.ADDRESS_BITS)),
+            "m_axi": Out(Axi3()),
+            "irq": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.control = control = Control(config)
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.transfer = transfer = Transfer(config)
+        m.submodules.engine = engine = Engine(config)
+        wiring.connect(m, wiring.flipped(self.s_axil), control.s_axil)
+        wiring.connect(m, transfer.m_axi, wiring.flipped(self.m_axi))
+        wiring.connect(m, control.program, sequencer.program)
+        wiring.connect(m, sequencer.command, transfer.command)
+        wiring.connect(m, transfer.local_write, engine.local_write)
+        wiring.connect(m, transfer.local_read, engine.local_read)
+        wiring.connect(m, engine.local_data, transfer.local_data)
+        m.d.comb += [
+            self.irq.eq(control.irq),
+            sequencer.start.eq(control.start), sequencer.stop.eq(control.stop),
+            sequencer.reset.eq(control.reset), sequencer.pc_start.eq(control.pc_start),
+            sequencer.ddr_base.eq(control.ddr_base),
+            control.running.eq(sequencer.running), control.halted.eq(sequencer.halted),
+            control.resetting.eq(sequencer.resetting), control.cause.eq(sequencer.cause),
+            control.pc.eq(sequencer.pc),
+            engine.start.eq(sequencer.engine_start), engine.op.eq(sequencer.engine_op),
+            engine.job.eq(sequencer.job), engine.reset_job.eq(sequencer.reset_job),
+            engine.clear.eq(sequencer.clear),
+            engine.seed_load.eq(control.seed_load), engine.seed.eq(control.seed),
+            control.random_state.eq(engine.random_state),
+            sequencer.engine_busy.eq(engine.busy), sequencer.engine_fault.eq(engine.fault),
+            sequencer.max_error.eq(engine.max_error),
+            sequencer.transfer_busy.eq(transfer.busy),
+            sequencer.error_read.eq(transfer.error_read),
+            sequencer.error_write.eq(transfer.error_write),
+            transfer.abandon.eq(sequencer.abandon),
+        ]
+        # Counters of the program that runs or ran last.
+        cycles, stalled, busy = Signal(64), Signal(32), Signal(32)
+        with m.If(sequencer.clear):
+            m.d.sync += [cycles.eq(0), stalled.eq(0), busy.eq(0)]
+        with m.Elif(sequencer.running):
+            m.d.sync += [cycles.eq(cycles + 1), stalled.eq(stalled + sequencer.waiting),
+                         busy.eq(busy + engine.busy)]
+        m.d.comb += [
+            control.cycles.eq(cycles), control.stall_load.eq(stalled), control.busy.eq(busy),
+            control.loss.eq(engine.loss), control.correct.eq(engine.correct),
+            control.samples.eq(engine.samples),
+            *(getattr(control, f"sat_{name}").eq(getattr(engine, f"sat_{name}"))
+              for name in map_.SATURATIONS),
+        ]
+        return m

@@ -1,0 +1,287 @@
+"""The datapath: issue unit, array, lane units, reducer and drain, between the memories.
+
+The times of every stage stand in :mod:`tangente.rtl.uop`.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from ..golden import lfsr
+from ..golden.config import Config
+from . import uop as stage
+from .activation import Slope
+from .array import MacArray, pick
+from .descriptor import Descriptor
+from .drain import Drain
+from .issue import Issue
+from .lane_unit import LaneUnits
+from .mixer import Mixer
+from .ram import delay
+from .reducer import Reducer
+from .uop import Kind, Uop
+
+__all__ = ["Datapath", "Sums", "SUMS_DEPTH"]
+
+#: Pairs of sums that may be under way to the post-processing unit.
+SUMS_DEPTH = 32
+#: A pair of full-width sums.
+Sums = data.StructLayout({"even": signed(48), "odd": signed(48)})
+
+
+class Datapath(wiring.Component):
+    """Runs one job of a :class:`Kind` on the array.
+
+    Members
+    -------
+    start, kind, job : In. The job; ``kind`` and ``job`` stand until it is over.
+    written : Out. UPD, OWN, DEEP: the last result is being written (pulse).
+    fault : Out. An address is beyond its memory (pulse).
+    reset_job : In. Forget the job; high for at least :data:`FLUSH` cycles.
+    scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
+    row_address : Out, 16; row_data : In, lanes x E. A row, 2 cycles later.
+    weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later.
+    weight_write0/1 : Out; weight_write_address0/1 : Out, 16; weight_write_data : Out, lanes x 16.
+    row_write : Out; row_write_address : Out, 16; row_write_data : Out, lanes x E.
+    sums : Out, stream of :data:`Sums`. Results of MVA, MVD, MVR.
+    seed_load, seed, random_advance : In; random_state : Out. See :class:`tangente.rtl.mixer.Mixer`.
+    value_clipped, slot_clipped : Out, lanes bits. Saturations to count in this cycle.
+    """
+
+    #: Cycles after which nothing of a job is under way.
+    FLUSH = 32
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        lanes, bits = config.lanes, config.element_bits
+        super().__init__({
+            "start": In(1), "kind": In(3), "job": In(Descriptor()),
+            "written": Out(1), "fault": Out(1), "reset_job": In(1),
+            "scalar_address": Out(17), "scalar_data": In(2 * bits),
+            "row_address": Out(16), "row_data": In(lanes * bits),
+            **{f"weight_address{h}": Out(16) for h in (0, 1)},
+            **{f"weight_data{h}": In(lanes * 16) for h in (0, 1)},
+            **{f"weight_write{h}": Out(1) for h in (0, 1)},
+            **{f"weight_write_address{h}": Out(16) for h in (0, 1)},
+            "weight_write_data": Out(lanes * 16),
+            "row_write": Out(1), "row_write_address": Out(16),
+            "row_write_data": Out(lanes * bits),
+            "sums": Out(stream.Signature(Sums)),
+            "seed_load": In(1), "seed": In(64), "random_advance": In(1), "random_state": Out(64),
+            "value_clipped": Out(lanes), "slot_clipped": Out(lanes),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        job, lanes = self.job, self.config.lanes
+        is_kind = {}
+        for kind in Kind:
+            is_kind[kind] = Signal(name=f"is_{kind.name.lower()}", reset_less=True)
+            m.d.sync += is_kind[kind].eq(self.kind == kind)
+        drained = is_kind[Kind.MVA] | is_kind[Kind.MVR]
+
+        m.submodules.issue = issue = Issue(self.config)
+        m.d.comb += [
+            issue.start.eq(self.start), issue.job.eq(job), issue.kind.kind.eq(self.kind),
+            issue.reset_job.eq(self.reset_job), self.fault.eq(issue.fault),
+        ]
+        early = issue.uop
+        # DEEP: all but the weight's and the slope's addresses wait for the scalar to be made.
+        late = delay(m, early.as_value(), stage.DEEP, "late")
+        uop = Signal(Uop)
+        m.d.comb += uop.eq(Mux(is_kind[Kind.DEEP], late, early.as_value()))
+
+        def at(cycles):
+            """The micro-operation as it was ``cycles`` ago."""
+            while len(history) <= cycles:
+                delayed = Signal(Uop, name=f"uop_{len(history)}", reset_less=True)
+                m.d.sync += delayed.eq(history[-1])
+                history.append(delayed)
+            return history[cycles]
+
+        history = [uop]
+        weight = delay(m, early.weight, stage.WEIGHT_READ, "weight")
+        m.d.comb += [
+            self.scalar_address.eq(early.scalar >> 1),
+            self.row_address.eq(at(stage.WEIGHT_READ).row),
+            self.weight_address0.eq(Mux(is_kind[Kind.UPD], at(stage.SLOT_READ).weight, weight)),
+        ]
+        m.d.sync += self.weight_address1.eq(self.weight_address0)
+
+        self._elaborate_array(m, is_kind, early, at)
+        self._elaborate_lane_units(m, is_kind, at)
+        self._elaborate_sums(m, is_kind, drained, issue, at)
+        return m
+
+    def _elaborate_array(self, m: Module, is_kind, early, at) -> None:
+        job, bits = self.job, self.config.element_bits
+        self.code_mask, self.low_mask = Signal(16), Signal(32)
+        m.submodules.mixer = mixer = Mixer()
+        m.d.comb += [
+            mixer.load.eq(self.seed_load), mixer.seed.eq(self.seed),
+            mixer.advance.eq(self.random_advance), self.random_state.eq(mixer.state),
+            mixer.word.eq(early.weight),
+        ]
+        pair = [self.scalar_data[:bits].as_signed(), self.scalar_data[bits:].as_signed()]
+        parity = delay(m, early.scalar[0], 2, "parity")
+        single = Signal(signed(bits))
+        m.d.comb += single.eq(Mux(parity, pair[1], pair[0]))
+        scalars = []
+        for half in (0, 1):
+            scalar = Signal(signed(bits), name=f"scalar{half}")
+            m.d.comb += scalar.eq(Mux(is_kind[Kind.MVR], single if half == 0 else 0, pair[half]))
+            scalars.append(delay(m, scalar, 2 + half, f"scalar{half}"))
+
+        deep = self._elaborate_deep(m, single, early)
+        m.submodules.array = array = self.array = MacArray(self.config)
+        for half in (0, 1):
+            control = getattr(array, f"control{half}")
+            operand = at(stage.OPERANDS + half)
+            m.d.comb += [
+                control.enable.eq(operand.valid),
+                control.clear.eq(operand.first | is_kind[Kind.MVD]),
+                control.use_scalar.eq(is_kind[Kind.UPD] | is_kind[Kind.MVR] | is_kind[Kind.DEEP]),
+                control.use_row.eq(~is_kind[Kind.MVA]),
+                control.v_scalar.eq(scalars[half]),
+                control.u_scalar.eq(Mux(is_kind[Kind.DEEP], deep[half], scalars[half])),
+                control.random.eq(delay(m, mixer.random, half, f"random{half}")),
+                getattr(array, f"weights{half}").eq(getattr(self, f"weight_data{half}")),
+                getattr(array, f"row{half}").eq(delay(m, self.row_data, half, f"row{half}")),
+            ]
+        # What sums start from, and the mask of the code: they stand while a job runs.
+        ones = Signal(32)
+        shift = Signal(6)
+        code_shift = Signal(5)
+        half_constant, low_mask = Signal(32), Signal(32)
+        rounds = Signal()
+        m.d.comb += [
+            code_shift.eq(16 - job.code_bits),
+            rounds.eq(is_kind[Kind.OWN] | is_kind[Kind.DEEP]
+                      | is_kind[Kind.UPD] & ~job.flags.event),
+            shift.eq(Mux(is_kind[Kind.OWN], job.shift2,
+                         job.shift + Mux(is_kind[Kind.UPD], code_shift, 0))),
+            ones.eq((Const(1, 33) << shift[:5]) - 1),
+            low_mask.eq(Mux(rounds, ones, 0)),
+            half_constant.eq(low_mask ^ low_mask >> 1),
+        ]
+        m.d.sync += [
+            self.code_mask.eq(Const(0xFFFF) << code_shift),
+            self.low_mask.eq(low_mask),
+            array.code_mask.eq(Const(0xFFFF) << code_shift),
+            array.round_half.eq(half_constant),
+            array.round_mask.eq(Mux(is_kind[Kind.UPD] & job.flags.stochastic,
+                                    ((Const(1, 33) << job.shift) - 1)[:lfsr.TAP_BITS], 0)),
+        ]
+
+    def _elaborate_deep(self, m: Module, single: Signal, early) -> list:
+        """DEEP's scalars: the weight of one lane times that lane's slope, for each half."""
+        m.submodules.slope = slope = Slope(self.config)
+        m.d.comb += [slope.activation.eq(single), slope.sigmoid.eq(self.job.flags.sigmoid)]
+        # Picked weights stand 4 cycles after the weight's address: WEIGHT_READ + 4.
+        picked_at = stage.WEIGHT_READ + 4
+        slopes = delay(m, slope.slope, picked_at - 2 - Slope.LATENCY, "slope")
+        lanes = self.config.lanes
+        scalars = []
+        for half in (0, 1):
+            weights = getattr(self, f"weight_data{half}")
+            index = delay(m, early.lane, stage.WEIGHT_READ + 2 + half, f"lane{half}")
+            code = pick(m, [weights[16 * i:16 * i + 16] for i in range(lanes)], index,
+                        f"weight{half}") & self.code_mask
+            factor = delay(m, slopes, half, f"slope{half}")
+            product = Signal(signed(25), name=f"product{half}", reset_less=True)
+            m.d.sync += product.eq(code.as_signed() * factor)
+            scalars.append(delay(m, product, 1, f"deep{half}"))
+        return scalars
+
+    def _elaborate_lane_units(self, m: Module, is_kind, at) -> None:
+        job, config = self.job, self.config
+        m.submodules.lane_units = units = LaneUnits(config)
+        used = is_kind[Kind.UPD] | is_kind[Kind.OWN] | is_kind[Kind.DEEP]
+        for half in (0, 1):
+            for lane in range(config.lanes):
+                m.d.comb += getattr(units, f"sums{half}_{lane}").eq(
+                    getattr(self.array, f"sums{half}_{lane}"))
+        is_half1 = Signal()
+        m.d.comb += is_half1.eq(at(stage.SUM + 1).valid & at(stage.SUM + 1).last)
+        later = delay(m, is_half1, 3, "is_half1")
+        m.d.comb += [
+            units.half.eq(is_half1),
+            units.slots.eq(Mux(later, self.weight_data1, self.weight_data0)),
+            units.rule.code_mask.eq(self.code_mask),
+            units.rule.low_mask.eq(self.low_mask),
+        ]
+        acc_mask = Signal(12)
+        unit = Signal(16)
+        m.d.comb += [
+            acc_mask.eq((Const(1, 13) << job.acc_bits) - 1),
+            unit.eq(self.code_mask & ~(self.code_mask << 1)),
+        ]
+        m.d.sync += [
+            units.rule.shift.eq(Mux(is_kind[Kind.OWN], job.shift2, job.shift)),
+            units.rule.tie.eq(self.low_mask[0]),
+            units.rule.unit.eq(Mux(is_kind[Kind.UPD], unit, 1)),
+            units.rule.acc_mask.eq(acc_mask),
+            units.rule.acc_sign.eq(acc_mask & ~(acc_mask >> 1)),
+            units.rule.event.eq(job.flags.event),
+        ]
+        for half in (0, 1):
+            slot = at(stage.SLOT_WRITE + half)
+            m.d.comb += [
+                getattr(self, f"weight_write{half}").eq(
+                    slot.valid & slot.last & is_kind[Kind.UPD] & ~self.reset_job),
+                getattr(self, f"weight_write_address{half}").eq(slot.weight),
+            ]
+        rows = is_kind[Kind.OWN] | is_kind[Kind.DEEP]
+        row0, row1 = at(stage.ROW_WRITE), at(stage.ROW_WRITE + 1)
+        write0, write1 = row0.valid & row0.last, row1.valid & row1.last
+        m.d.comb += [
+            self.weight_write_data.eq(units.slots_out),
+            self.row_write.eq(rows & (write0 | write1 & row1.odd) & ~self.reset_job),
+            self.row_write_address.eq(Mux(write0, row0.target, row1.target + job.yr_stride)),
+            self.row_write_data.eq(units.values),
+            self.value_clipped.eq(Mux(self.row_write, units.value_clipped, 0)),
+            self.slot_clipped.eq(Mux(self.weight_write0 | self.weight_write1,
+                                     units.slot_clipped, 0)),
+        ]
+        slot1 = at(stage.SLOT_WRITE + 1)
+        m.d.comb += self.written.eq(
+            used & ~self.reset_job
+            & Mux(is_kind[Kind.UPD], slot1.valid & slot1.final, row1.valid & row1.final))
+
+    def _elaborate_sums(self, m: Module, is_kind, drained, issue, at) -> None:
+        config = self.config
+        m.submodules.reducer = reducer = Reducer(config)
+        m.submodules.drain = drain = Drain(config)
+        for half in (0, 1):
+            for lane in range(config.lanes):
+                total = getattr(self.array, f"sums{half}_{lane}")
+                m.d.comb += [getattr(reducer, f"sums{half}_{lane}").eq(total),
+                             getattr(drain, f"sums{half}_{lane}").eq(total)]
+        finished = at(stage.SUM)
+        m.d.comb += [
+            reducer.valid.eq(finished.valid & is_kind[Kind.MVD]),
+            reducer.first.eq(finished.first), reducer.last.eq(finished.last),
+            drain.capture.eq(finished.valid & finished.last & drained),
+            drain.begin.eq(issue.drain), drain.pairs.eq(issue.drain_pairs),
+            drain.reset_job.eq(self.reset_job), issue.drain_busy.eq(drain.busy),
+        ]
+        m.submodules.fifo = fifo = ResetInserter(self.reset_job)(
+            SyncFIFOBuffered(width=Sums.size, depth=SUMS_DEPTH))
+        credits = Signal(range(SUMS_DEPTH + 1), init=SUMS_DEPTH)
+        take = issue.take_credit | drain.take_credit
+        give = fifo.r_rdy & fifo.r_en
+        m.d.sync += credits.eq(credits - take + give)
+        with m.If(self.reset_job):
+            m.d.sync += credits.eq(SUMS_DEPTH)
+        m.d.comb += [
+            issue.credit.eq(credits != 0), drain.credit.eq(credits != 0),
+            fifo.w_en.eq((reducer.result_valid | drain.result_valid) & ~self.reset_job),
+            fifo.w_data.eq(Mux(is_kind[Kind.MVD], Cat(reducer.even, reducer.odd),
+                               Cat(drain.even, drain.odd))),
+            self.sums.valid.eq(fifo.r_rdy),
+            self.sums.payload.eq(fifo.r_data),
+            fifo.r_en.eq(self.sums.ready),
+        ]

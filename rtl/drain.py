@@ -1,0 +1,85 @@
+"""The drain: captures the lanes' sums and hands them on in pairs (MVA, MVR)."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..golden.config import Config
+from .array import pick
+from .ram import delay
+
+__all__ = ["Drain"]
+
+
+class Drain(wiring.Component):
+    """Captures sum0 + sum1 of every lane; then lanes 2i, 2i + 1 come out, one pair a cycle.
+
+    A pair is announced by ``take_credit`` and comes out two cycles later; it needs ``credit``.
+
+    Members
+    -------
+    sums0_{l}, sums1_{l} : In, signed 48.
+    capture : In. Half 0's sums stand now, half 1's in the next cycle.
+    begin, pairs : In. A sum has been issued, ``pairs`` of which are wanted; sets ``busy``.
+    busy : Out. Until the last pair has been announced.
+    credit : In. There is room for one more pair.
+    take_credit : Out.
+    result_valid, even, odd : Out.
+    reset_job : In. Forget everything.
+    """
+
+    #: From ``take_credit`` to ``result_valid``.
+    LATENCY = 2
+
+    def __init__(self, config: Config) -> None:
+        self.lanes = config.lanes
+        super().__init__({
+            **{f"sums{half}_{lane}": In(signed(48))
+               for half in (0, 1) for lane in range(config.lanes)},
+            "capture": In(1), "begin": In(1), "pairs": In(8), "busy": Out(1),
+            "credit": In(1), "take_credit": Out(1),
+            "result_valid": Out(1), "even": Out(signed(48)), "odd": Out(signed(48)),
+            "reset_job": In(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        second = delay(m, self.capture, 1, "second")
+        captured = []
+        for lane in range(self.lanes):
+            value = Signal(signed(48), name=f"captured_{lane}", reset_less=True)
+            with m.If(self.capture):
+                m.d.sync += value.eq(getattr(self, f"sums0_{lane}"))
+            with m.Elif(second):
+                m.d.sync += value.eq(value + getattr(self, f"sums1_{lane}"))
+            captured.append(value)
+
+        ready, pairs, index = Signal(), Signal(8), Signal(8)
+        end = Signal()
+        m.d.comb += [
+            self.take_credit.eq(ready & self.credit),
+            end.eq(index + 1 == pairs),
+        ]
+        with m.If(self.take_credit):
+            m.d.sync += index.eq(index + 1)
+            with m.If(end):
+                m.d.sync += [ready.eq(0), self.busy.eq(0)]
+        with m.If(self.begin):
+            m.d.sync += [self.busy.eq(1), pairs.eq(self.pairs), index.eq(0)]
+        with m.If(second):
+            m.d.sync += ready.eq(1)
+        with m.If(self.reset_job):
+            m.d.sync += [ready.eq(0), self.busy.eq(0), second.eq(0)]
+
+        m.d.comb += [
+            self.even.eq(pick(m, captured[0::2], index[:max(1, (self.lanes // 2 - 1).bit_length())],
+                              "even")),
+            self.odd.eq(pick(m, captured[1::2], index[:max(1, (self.lanes // 2 - 1).bit_length())],
+                             "odd")),
+        ]
+        valid = Signal()
+        m.d.sync += [valid.eq(self.take_credit & ~self.reset_job),
+                     self.result_valid.eq(valid & ~self.reset_job)]
+        return m

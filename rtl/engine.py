@@ -1,0 +1,320 @@
+"""The engine: memories, datapath, post-processing, loss and selector; runs tensor instructions."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, unsigned
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..golden.config import Config
+from ..golden.isa import Op, Space
+from ..golden.registers import SATURATIONS
+from .datapath import Datapath
+from .descriptor import Descriptor
+from .loss import Loss
+from .post import PostProcessor
+from .ram import Ram, delay
+from .selector import Selector
+from .transfer import LocalRead, LocalWrite
+from .uop import Kind
+
+__all__ = ["Engine"]
+
+_KINDS = {Op.MVA: Kind.MVA, Op.MVD: Kind.MVD, Op.MVR: Kind.MVR, Op.UPD: Kind.UPD, Op.DRV: Kind.OWN}
+
+
+def _count_ones(m: Module, bits: Value, name: str) -> Signal:
+    """Number of ones in ``bits``, two cycles later."""
+    parts = []
+    for first in range(0, len(bits), 12):
+        part = Signal(4, name=f"{name}_{first // 12}", reset_less=True)
+        m.d.sync += part.eq(sum(bits[first:first + 12]))
+        parts.append(part)
+    total = Signal(8, name=f"{name}_total", reset_less=True)
+    m.d.sync += total.eq(sum(parts))
+    return total
+
+
+class Engine(wiring.Component):
+    """Runs one tensor instruction at a time.
+
+    Members
+    -------
+    start, op, job : In. Begin instruction ``op``; ``job`` is copied.
+    busy : Out. From the cycle after ``start`` until the instruction is over.
+    fault : Out. It met an address beyond a memory (pulse); it is over.
+    reset_job : In. Abandon it; to be held for :data:`Datapath.FLUSH` cycles.
+    clear : In. Zero the counters.
+    local_write, local_read, local_data : the transfer's access to the memories. Reads only while
+        not ``busy``; writes of weights and biases likewise.
+    seed_load, seed, random_state : the random generator.
+    loss, correct, samples, max_error, sat_{name} : Out. Counters.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "start": In(1), "op": In(6), "job": In(Descriptor()),
+            "busy": Out(1), "fault": Out(1), "reset_job": In(1), "clear": In(1),
+            "local_write": In(stream.Signature(LocalWrite, always_ready=True)),
+            "local_read": In(stream.Signature(LocalRead)),
+            "local_data": Out(stream.Signature(unsigned(64))),
+            "seed_load": In(1), "seed": In(64), "random_state": Out(64),
+            "loss": Out(64), "correct": Out(32), "samples": Out(32),
+            "max_error": Out(config.element_bits - 1),
+            **{f"sat_{name}": Out(32) for name in SATURATIONS},
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self.config
+        lanes, bits = config.lanes, config.element_bits
+        m.submodules.datapath = self.datapath = Datapath(config)
+        m.submodules.post = self.post = PostProcessor(config)
+        m.submodules.loss_unit = self.loss_unit = Loss(config)
+        self.selector = Selector(config)
+        m.submodules.selector = ResetInserter(self.reset_job)(self.selector)
+        for half in (0, 1):
+            m.submodules[f"weights{half}"] = Ram(lanes * 16, config.weight_words, 64)
+        self.weights = [m.submodules.weights0, m.submodules.weights1]
+        m.submodules.rows = self.rows = Ram(lanes * bits, config.rows, 2 * bits)
+        m.submodules.pairs = self.pairs = Ram(2 * bits, config.pairs)
+        m.submodules.slopes = self.slopes = Ram(2 * bits, config.pairs)
+        m.submodules.inputs = self.inputs = Ram(64, config.input_beats)
+        m.submodules.targets = self.targets = Ram(64, config.target_beats)
+        m.submodules.logits = self.logits = Ram(32, config.logit_pairs)
+        job = self._elaborate_control(m)
+        self._elaborate_memories(m, job)
+        self._elaborate_local(m)
+        self._elaborate_counters(m)
+        return m
+
+    def _elaborate_control(self, m: Module):
+        datapath, post, loss, selector = self.datapath, self.post, self.loss_unit, self.selector
+        job, op = Signal(Descriptor()), Signal(6)
+        begin, done = Signal(), Signal()
+        self.loss_over, self.selecting = Signal(), Signal()
+        kind = Signal(3)
+        select_fault = Signal()
+        config = self.config
+        m.d.sync += begin.eq(self.start)
+        with m.If(self.start):
+            m.d.sync += [job.eq(self.job), op.eq(self.op), self.busy.eq(1)]
+            with m.Switch(self.op):
+                for operation, value in _KINDS.items():
+                    with m.Case(operation):
+                        m.d.sync += kind.eq(value)
+        m.d.comb += [
+            datapath.job.eq(job), datapath.kind.eq(kind),
+            post.job.eq(job), loss.job.eq(job),
+            datapath.seed_load.eq(self.seed_load), datapath.seed.eq(self.seed),
+            self.random_state.eq(datapath.random_state),
+            selector.base.eq(job.yr_base), selector.stride.eq(job.yr_stride),
+            selector.tiles.eq(job.tiles), selector.neurons.eq(job.p), selector.keep.eq(job.k),
+        ]
+        wiring.connect(m, datapath.sums, post.sums)
+        wiring.connect(m, loss.errors, post.errors)
+        for unit in (datapath, post, loss):
+            m.d.comb += unit.reset_job.eq(self.reset_job)
+        with m.Switch(op):
+            with m.Case(Op.MVA, Op.MVD, Op.MVR):
+                m.d.comb += [datapath.start.eq(begin), post.start.eq(begin), post.mode.eq(0),
+                             post.width.eq(Mux(op == Op.MVD, job.p, job.q)), done.eq(post.done)]
+            with m.Case(Op.UPD):
+                m.d.comb += [datapath.start.eq(begin), done.eq(datapath.written),
+                             datapath.random_advance.eq(begin & job.flags.stochastic)]
+            with m.Case(Op.DRV):
+                deep = Signal()
+                m.d.sync += deep.eq(0)
+                m.d.comb += [datapath.start.eq(begin | deep),
+                             done.eq(datapath.written & ((kind == Kind.DEEP) | (job.tiles == 0)))]
+                with m.If(datapath.written & ~done):
+                    m.d.sync += [kind.eq(Kind.DEEP), deep.eq(1)]
+            with m.Case(Op.LOSS):
+                m.d.comb += [loss.start.eq(begin), post.start.eq(begin), post.mode.eq(1),
+                             post.width.eq(job.p), done.eq(post.done)]
+            with m.Case(Op.SEL):
+                # One past the last row, before the selector starts: it knows no memory's end.
+                span = Signal(28, reset_less=True)
+                spanned, checked = Signal(), Signal()
+                beyond = Signal(reset_less=True)
+                m.d.sync += [
+                    spanned.eq(begin & ~self.reset_job),
+                    span.eq((job.p - 1)[:12] * job.yr_stride),
+                    checked.eq(spanned & ~self.reset_job),
+                    beyond.eq(span + job.yr_base + job.tiles > config.rows),
+                ]
+                m.d.comb += [
+                    select_fault.eq(checked & beyond),
+                    selector.start.eq(checked & ~beyond & (job.k != 0)),
+                    done.eq(selector.done | checked & ~beyond & (job.k == 0)),
+                ]
+            with m.Case(Op.BUP):
+                m.d.comb += [post.start.eq(begin), post.mode.eq(2), post.width.eq(job.p),
+                             done.eq(post.done)]
+        m.d.comb += [self.loss_over.eq(done & (op == Op.LOSS)),
+                     self.selecting.eq(self.busy & (op == Op.SEL))]
+        m.d.comb += self.fault.eq(
+            self.busy & (datapath.fault | post.fault | loss.fault | select_fault))
+        with m.If(done | self.fault | self.reset_job):
+            m.d.sync += self.busy.eq(0)
+        with m.If(self.reset_job):
+            m.d.sync += begin.eq(0)
+        return job
+
+    def _elaborate_memories(self, m: Module, job) -> None:
+        config, bits = self.config, self.config.element_bits
+        datapath, post, loss, selector = self.datapath, self.post, self.loss_unit, self.selector
+        # Scalars come from the input memory, four unsigned pairs a beat, or from pair memory.
+        beat = delay(m, datapath.scalar_address[:2], Ram.LATENCY, "beat")
+        inputs = self.inputs.read_data.word_select(beat, 16)
+        zero = Const(0, bits - 8) if bits > 8 else Const(0, 0)
+        unsigned_pair = Cat(inputs[:min(8, bits)], zero, inputs[8:8 + min(8, bits)], zero)
+        deep_uses_pairs = Signal()
+        m.d.comb += deep_uses_pairs.eq(datapath.kind == Kind.DEEP)
+        m.d.comb += [
+            self.inputs.read_address.eq(datapath.scalar_address >> 2),
+            datapath.scalar_data.eq(Mux(job.flags.input & ~deep_uses_pairs, unsigned_pair,
+                                        self.pairs.read_data)),
+            self.slopes.read_address.eq(post.slope_read_address),
+            post.slope_read_data.eq(self.slopes.read_data),
+        ]
+        for ram in (self.pairs, self.slopes):
+            m.d.comb += [ram.write_enable.eq(post.pair_write_enable),
+                         ram.write_address.eq(post.pair_write_address),
+                         ram.write_data.eq(post.pair_write_data)]
+        rows = self.rows
+        half = config.lanes // 2
+        chosen = Signal(half)
+        m.d.comb += [
+            chosen.eq(1 << post.row_write_pair),
+            rows.read_address.eq(Mux(self.selecting, selector.read_row, datapath.row_address)),
+            selector.read_data.eq(rows.read_data),
+            datapath.row_data.eq(rows.read_data),
+        ]
+        zero_row = Cat(post.row_write_data, Const(0, 2 * bits * (half - 1)))
+        with m.If(selector.write_enable):
+            m.d.comb += [rows.write_enable.eq(-1), rows.write_address.eq(selector.write_row),
+                         rows.write_data.eq(selector.write_data)]
+        with m.Elif(datapath.row_write):
+            m.d.comb += [rows.write_enable.eq(-1),
+                         rows.write_address.eq(datapath.row_write_address),
+                         rows.write_data.eq(datapath.row_write_data)]
+        with m.Else():
+            m.d.comb += [
+                rows.write_enable.eq(Mux(post.row_write_enable,
+                                         chosen | post.row_write_clear.replicate(half), 0)),
+                rows.write_address.eq(post.row_write_row),
+                rows.write_data.eq(Mux(post.row_write_clear, zero_row,
+                                       post.row_write_data.replicate(half))),
+            ]
+        logits, targets = self.logits, self.targets
+        quarter = delay(m, loss.target_read_address[:2], Ram.LATENCY, "quarter")
+        m.d.comb += [
+            logits.write_enable.eq(post.logit_write_enable),
+            logits.write_address.eq(post.logit_write_address),
+            logits.write_data.eq(post.logit_write_data),
+            loss.logit_read_data.eq(logits.read_data),
+            targets.read_address.eq(loss.target_read_address >> 2),
+            loss.target_read_data.eq(targets.read_data.word_select(quarter, 16)),
+        ]
+
+    def _elaborate_local(self, m: Module) -> None:
+        """The transfer's side of the memories."""
+        config, bits = self.config, self.config.element_bits
+        datapath, post, loss = self.datapath, self.post, self.loss_unit
+        groups = config.lanes // 4
+        write, read = self.local_write, self.local_read
+        payload, query = write.payload, read.payload
+        to_weight = write.valid & (payload.space == Space.WEIGHT)
+        m.d.comb += [
+            self.inputs.write_enable.eq(write.valid & (payload.space == Space.INPUT)),
+            self.inputs.write_address.eq(payload.unit), self.inputs.write_data.eq(payload.data),
+            self.targets.write_enable.eq(write.valid & (payload.space == Space.TARGET)),
+            self.targets.write_address.eq(payload.unit), self.targets.write_data.eq(payload.data),
+            post.bias_write.eq(write.valid & (payload.space == Space.BIAS)),
+            post.bias_write_data.eq(payload.data),
+        ]
+
+        # Requests are answered in order after a fixed time, into a small queue.
+        answers = 8
+        m.submodules.answers = queue = fifo.SyncFIFOBuffered(width=64, depth=answers)
+        room = Signal(range(answers + 1), init=answers)
+        ask = Signal()
+        take = queue.r_rdy & queue.r_en
+        m.d.comb += [
+            read.ready.eq(room != 0), ask.eq(read.valid & read.ready),
+            self.local_data.valid.eq(queue.r_rdy), self.local_data.payload.eq(queue.r_data),
+            queue.r_en.eq(self.local_data.ready),
+        ]
+        m.d.sync += room.eq(room - ask + take)
+        asked = [Signal(name=f"asked_{i}") for i in range(4)]
+        m.d.sync += [asked[0].eq(ask), *(b.eq(a) for a, b in zip(asked, asked[1:]))]
+        query_now = Signal(LocalRead, reset_less=True)
+        m.d.sync += query_now.eq(query)
+        storing = asked[0]
+        space = delay(m, query_now.space, Ram.LATENCY, "space")
+        column = delay(m, query_now.beat, Ram.LATENCY, "column")
+        m.d.comb += post.bias_enable.eq(storing | post.bias_write)
+        m.d.comb += post.bias_address.eq(Mux(post.bias_write, payload.unit, query_now.unit))
+        for half in (0, 1):
+            ram = self.weights[half]
+            lag = getattr(datapath, f"weight_address{half}")
+            local = Signal(len(ram.write_enable), name=f"local_enable{half}")
+            first = groups * half
+            m.d.comb += local.eq(Mux(
+                to_weight & (payload.beat >= first) & (payload.beat < first + groups),
+                1 << (payload.beat - first)[:max(1, (groups - 1).bit_length())], 0))
+            wanted = getattr(datapath, f"weight_write{half}")
+            m.d.comb += [
+                ram.read_address.eq(Mux(storing, query_now.unit, lag)),
+                getattr(datapath, f"weight_data{half}").eq(ram.read_data),
+                ram.write_enable.eq(Mux(wanted, (1 << groups) - 1, local)),
+                ram.write_address.eq(Mux(
+                    wanted, getattr(datapath, f"weight_write_address{half}"), payload.unit)),
+                ram.write_data.eq(Mux(wanted, datapath.weight_write_data,
+                                      payload.data.replicate(groups))),
+            ]
+        m.d.comb += [
+            self.pairs.read_address.eq(Mux(storing, query_now.unit, datapath.scalar_address)),
+            self.logits.read_address.eq(Mux(storing, query_now.unit, loss.logit_read_address)),
+        ]
+        word = Cat(self.weights[0].read_data, self.weights[1].read_data)
+        picked = Signal(64)
+        m.d.comb += picked.eq(word.word_select(column, 64))
+        even = self.pairs.read_data[:bits].as_signed()
+        odd = self.pairs.read_data[bits:].as_signed()
+        wide = [Signal(16, name=f"wide{i}") for i in (0, 1)]
+        m.d.comb += [wide[0].eq(even), wide[1].eq(odd)]
+        answer = Signal(64, reset_less=True)
+        with m.Switch(space):
+            with m.Case(Space.WEIGHT):
+                m.d.sync += answer.eq(picked)
+            with m.Case(Space.BIAS):
+                m.d.sync += answer.eq(post.bias_read_data)
+            with m.Case(Space.LOGIT):
+                m.d.sync += answer.eq(self.logits.read_data)
+            with m.Default():
+                m.d.sync += answer.eq(Cat(*wide))
+        m.d.comb += [queue.w_en.eq(asked[3]), queue.w_data.eq(answer)]
+
+    def _elaborate_counters(self, m: Module) -> None:
+        datapath, post, loss = self.datapath, self.post, self.loss_unit
+        value = _count_ones(m, datapath.value_clipped, "value_clipped")
+        slot = _count_ones(m, datapath.slot_clipped, "slot_clipped")
+        steps = {"logit": post.saturated_logit, "activation": post.saturated_activation,
+                 "error": post.saturated_error + loss.saturated_error, "derivative": value,
+                 "weight": slot, "bias": post.saturated_bias}
+        for name in SATURATIONS:
+            counter = getattr(self, f"sat_{name}")
+            m.d.sync += counter.eq(counter + steps[name])
+        with m.If(loss.loss_valid):
+            m.d.sync += [self.loss.eq(self.loss + loss.loss_add),
+                         self.correct.eq(self.correct + loss.hit),
+                         self.samples.eq(self.samples + 1)]
+        with m.If(self.loss_over):
+            m.d.sync += self.max_error.eq(loss.max_error)
+        with m.If(self.clear):
+            m.d.sync += [self.loss.eq(0), self.correct.eq(0), self.samples.eq(0),
+                         self.max_error.eq(0),
+                         *(getattr(self, f"sat_{name}").eq(0) for name in SATURATIONS)]

@@ -1,0 +1,333 @@
+"""The sequencer: fetches instructions, keeps the registers, starts tensor units and transfers.
+
+Four cycles an instruction (fetch, read, check, execute), beside the tensor instruction that runs. A tensor
+instruction waits in execute until the one before is over.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import enum, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..golden.config import Config
+from ..golden.isa import (FLAGS, FORMATTED, OPERANDS, REGISTER_BITS, Cause, Flag, Op, Reg,
+                          Space)
+from ..golden.state import LOADABLE, STORABLE, beats_per_unit, depth
+from .control import ProgramWrite
+from .descriptor import WIDTHS, Descriptor
+from .transfer import TransferCommand
+
+__all__ = ["Sequencer"]
+
+#: Cycles for which the units are reset after a fault, so that nothing is under way any more.
+_FLUSH_BITS = 6
+
+
+class State(enum.Enum, shape=3):
+    """Where the sequencer stands."""
+
+    IDLE = 0
+    FETCH = 1
+    READ = 2
+    CHECK = 3
+    EXECUTE = 4
+    HALT = 5
+
+
+class Sequencer(wiring.Component):
+    """Executes the program.
+
+    Members
+    -------
+    program : In. Writes to the instruction memory.
+    start, pc_start : In. Begin (pulse); ignored while ``running``.
+    stop : In. Halt before the next instruction (pulse).
+    reset : In. Return to the reset state (pulse); ``resetting`` until the bus is quiet.
+    ddr_base : In. Byte address that transfers count from.
+    running, halted, resetting, cause, pc : Out. For the host.
+    clear : Out. Counters are to be zeroed (pulse).
+    engine_start, engine_op, job : Out; engine_busy, engine_fault, max_error : In.
+    reset_job : Out. The engine's units are to be reset.
+    command : Out, stream. Transfers.
+    transfer_busy, error_read, error_write : In; abandon : Out.
+    waiting : Out. WAIT, LOAD or STORE waits for a transfer in this cycle.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "program": In(ProgramWrite(config.program_words)),
+            "start": In(1), "pc_start": In(16), "stop": In(1), "reset": In(1), "ddr_base": In(32),
+            "running": Out(1), "halted": Out(1), "resetting": Out(1), "cause": Out(8),
+            "pc": Out(16), "clear": Out(1),
+            "engine_start": Out(1), "engine_op": Out(6), "job": Out(Descriptor()),
+            "engine_busy": In(1), "engine_fault": In(1),
+            "max_error": In(config.element_bits - 1), "reset_job": Out(1),
+            "command": Out(stream.Signature(TransferCommand)),
+            "transfer_busy": In(1), "error_read": In(1), "error_write": In(1), "abandon": Out(1),
+            "waiting": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.memory = ram = memory.Memory(shape=32, depth=config.program_words, init=[])
+        write, read = ram.write_port(), ram.read_port()
+        pc = Signal(20)
+        m.d.comb += [write.addr.eq(self.program.address), write.data.eq(self.program.data),
+                     write.en.eq(self.program.enable), read.addr.eq(pc)]
+
+        registers = {reg: Signal(REGISTER_BITS, name=reg.name.lower()) for reg in Reg
+                     if reg is not Reg.MAX_ERROR}
+        self.registers = registers
+        bank = Array([registers[Reg(i)] if i in Reg._value2member_map_ and i != Reg.MAX_ERROR
+                      else Const(0, REGISTER_BITS) for i in range(63)] + [self.max_error])
+        exists = Array([Const(i in Reg._value2member_map_, 1) for i in range(64)])
+
+        ir = Signal(32)
+        op, rd, imm, rs = ir[26:], ir[20:26], ir[:20], ir[:6]
+        a, b = Signal(REGISTER_BITS), Signal(REGISTER_BITS)
+        legal_rd, legal_rs = Signal(), Signal()
+        result, writes = Signal(REGISTER_BITS), Signal()
+        next_pc = Signal(20)
+        m.d.comb += next_pc.eq(pc + 1)
+
+        stopping, bus_error = Signal(), Signal(8)
+        with m.If(self.stop & self.running):
+            m.d.sync += stopping.eq(1)
+        with m.If(self.error_read & ~bus_error.any()):
+            m.d.sync += bus_error.eq(Cause.BUS_READ)
+        with m.Elif(self.error_write & ~bus_error.any()):
+            m.d.sync += bus_error.eq(Cause.BUS_WRITE)
+
+        refused = self._elaborate_checks(m, op, imm)
+        transfer_cause, command_ready = self._elaborate_transfer(m, op, imm)
+        engine_pc = Signal(20)
+        flush = Signal(_FLUSH_BITS)
+        fault_pending = Signal()
+        reads_max_error = Signal()
+        m.d.comb += reads_max_error.eq(
+            (op == Op.MOV) & (rs == Reg.MAX_ERROR) | (op == Op.XOR) & (rs == Reg.MAX_ERROR)
+            | (op == Op.BLT) & ((rs == Reg.MAX_ERROR) | (rd == Reg.MAX_ERROR)))
+
+        halt_cause, halt_now = Signal(8), Signal()
+        advance = Signal()
+        synchronous = Signal()  # the transfer under way must be over before anything goes on
+
+        def halt(cause):
+            """Halt once nothing runs any more: an earlier fault comes first."""
+            with m.If(~self.engine_busy):
+                m.d.comb += [halt_now.eq(1), halt_cause.eq(cause)]
+
+        m.d.comb += [self.engine_op.eq(op), self.pc.eq(pc)]
+        state = Signal(State)
+        with m.Switch(state):
+            with m.Case(State.IDLE):
+                with m.If(self.start & ~self.resetting):
+                    m.d.comb += self.clear.eq(1)
+                    m.d.sync += [self.running.eq(1), self.halted.eq(0), self.cause.eq(0),
+                                 pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0),
+                                 synchronous.eq(0)]
+                    m.d.sync += state.eq(State.FETCH)
+            with m.Case(State.FETCH):
+                with m.If(stopping | (bus_error != 0) | (pc >= config.program_words)):
+                    halt(Mux(stopping, Cause.STOPPED, Mux(bus_error != 0, bus_error, Cause.PC)))
+                with m.Elif(synchronous & self.transfer_busy):
+                    m.d.comb += self.waiting.eq(1)
+                with m.Else():
+                    m.d.sync += synchronous.eq(0)
+                    m.d.sync += state.eq(State.READ)
+            with m.Case(State.READ):
+                word = read.data
+                m.d.sync += [
+                    ir.eq(word), a.eq(bank[word[20:26]]), b.eq(bank[word[:6]]),
+                    legal_rd.eq(exists[word[20:26]] & (word[20:26] != Reg.MAX_ERROR)),
+                    legal_rs.eq(exists[word[:6]]),
+                ]
+                m.d.sync += state.eq(State.CHECK)
+            with m.Case(State.CHECK):
+                # a and b may be stale for MAX_ERROR only; see reads_max_error.
+                with m.If(reads_max_error):
+                    m.d.sync += [a.eq(bank[rd]), b.eq(bank[rs])]
+                with m.If(~reads_max_error | ~self.engine_busy):
+                    m.d.sync += state.eq(State.EXECUTE)
+            with m.Case(State.EXECUTE):
+                self._elaborate_scalar(m, op, imm, a, b, result, writes, next_pc)
+                with m.Switch(op):
+                    with m.Case(Op.HALT):
+                        with m.If(~self.transfer_busy):
+                            halt(Cause.DONE)
+                        with m.Elif(~self.engine_busy):
+                            m.d.comb += self.waiting.eq(1)
+                    with m.Case(Op.SET, Op.SETH, Op.ADD, Op.DBNZ):
+                        with m.If(legal_rd):
+                            m.d.comb += advance.eq(1)
+                        with m.Else():
+                            halt(Cause.ILLEGAL)
+                    with m.Case(Op.MOV, Op.XOR):
+                        with m.If(legal_rd & legal_rs):
+                            m.d.comb += advance.eq(1)
+                        with m.Else():
+                            halt(Cause.ILLEGAL)
+                    with m.Case(Op.BLT):
+                        with m.If((legal_rd | (rd == Reg.MAX_ERROR)) & legal_rs):
+                            m.d.comb += advance.eq(1)
+                        with m.Else():
+                            halt(Cause.ILLEGAL)
+                    with m.Case(Op.JMP):
+                        m.d.comb += advance.eq(1)
+                    with m.Case(*OPERANDS):
+                        with m.If(refused != 0):
+                            halt(refused)
+                        with m.Elif(~self.engine_busy & ~fault_pending):
+                            m.d.comb += [self.engine_start.eq(1), advance.eq(1)]
+                            m.d.sync += engine_pc.eq(pc)
+                    with m.Case(Op.LOAD, Op.STORE):
+                        with m.If(transfer_cause != 0):
+                            halt(transfer_cause)
+                        with m.Elif(command_ready):
+                            m.d.comb += self.command.valid.eq(1)
+                            with m.If(self.command.ready):
+                                m.d.comb += advance.eq(1)
+                                m.d.sync += synchronous.eq((op == Op.STORE)
+                                                           | (imm > Space.TARGET))
+                        with m.Elif(self.transfer_busy):
+                            m.d.comb += self.waiting.eq(1)
+                    with m.Case(Op.WAIT):
+                        with m.If(imm != 0):
+                            halt(Cause.ILLEGAL)
+                        with m.Elif(~self.transfer_busy):
+                            m.d.comb += advance.eq(1)
+                        with m.Else():
+                            m.d.comb += self.waiting.eq(1)
+                    with m.Default():
+                        halt(Cause.ILLEGAL)
+                with m.If(advance):
+                    m.d.sync += pc.eq(next_pc)
+                    m.d.sync += state.eq(State.FETCH)
+            with m.Case(State.HALT):
+                # The units are reset until nothing of a faulty job is under way.
+                m.d.comb += self.reset_job.eq(1)
+                m.d.sync += flush.eq(flush + 1)
+                with m.If(flush.all()):
+                    m.d.sync += [fault_pending.eq(0)]
+                    with m.If(self.resetting):
+                        with m.If(~self.transfer_busy):
+                            m.d.sync += [self.resetting.eq(0), self.running.eq(0),
+                                         self.halted.eq(0), self.cause.eq(0)]
+                            m.d.sync += state.eq(State.IDLE)
+                    with m.Else():
+                        m.d.sync += [self.running.eq(0), self.halted.eq(1)]
+                        m.d.sync += state.eq(State.IDLE)
+        with m.If(halt_now):
+            m.d.sync += [self.cause.eq(halt_cause), self.running.eq(0), self.halted.eq(1)]
+            m.d.sync += state.eq(State.IDLE)
+        # A fault of the engine ends the program, whatever the sequencer does meanwhile.
+        with m.If(self.engine_fault & self.running):
+            m.d.comb += advance.eq(0)
+            m.d.sync += [self.cause.eq(Cause.ADDRESS), pc.eq(engine_pc), fault_pending.eq(1),
+                         flush.eq(0), self.running.eq(1), self.halted.eq(0)]
+            m.d.sync += state.eq(State.HALT)
+        with m.If(self.reset):
+            m.d.sync += [self.resetting.eq(1), flush.eq(0), self.halted.eq(0),
+                         self.running.eq(0), self.cause.eq(0)]
+            m.d.sync += state.eq(State.HALT)
+        m.d.comb += self.abandon.eq(self.resetting)
+
+        for reg, signal in registers.items():
+            with m.If(writes & advance & (rd == reg)):
+                m.d.sync += signal.eq(result)
+        for reg, width in WIDTHS.items():
+            m.d.comb += getattr(self.job, reg.name.lower()).eq(registers[reg][:width])
+        m.d.comb += self.job.flags.as_value().eq(imm)
+        return m
+
+    def _elaborate_scalar(self, m: Module, op, imm, a, b, result, writes, next_pc) -> None:
+        with m.Switch(op):
+            with m.Case(Op.SET):
+                m.d.comb += [result.eq(imm), writes.eq(1)]
+            with m.Case(Op.SETH):
+                m.d.comb += [result.eq(Cat(a[:12], imm[:12])), writes.eq(1)]
+            with m.Case(Op.ADD):
+                m.d.comb += [result.eq(a + imm.as_signed()), writes.eq(1)]
+            with m.Case(Op.MOV):
+                m.d.comb += [result.eq(b + imm[6:].as_signed()), writes.eq(1)]
+            with m.Case(Op.XOR):
+                m.d.comb += [result.eq(a ^ b), writes.eq(1)]
+            with m.Case(Op.DBNZ):
+                m.d.comb += [result.eq(a - 1), writes.eq(1)]
+                with m.If(a != 1):
+                    m.d.comb += next_pc.eq(imm)
+            with m.Case(Op.JMP):
+                m.d.comb += next_pc.eq(imm)
+            with m.Case(Op.BLT):
+                with m.If(a < b):
+                    m.d.comb += next_pc.eq(imm[6:])
+
+    def _elaborate_checks(self, m: Module, op, imm):
+        """The cause for which a tensor instruction is refused, or 0; registered values only."""
+        registers, config = self.registers, self.config
+        in_count = {reg: (registers[reg][12:] == 0) & (registers[reg] != 0)
+                    for reg in (Reg.COUNT, Reg.P, Reg.Q)}
+        n, acc = registers[Reg.CODE_BITS], registers[Reg.ACC_BITS]
+        event, stochastic = (imm & Flag.EVENT).any(), (imm & Flag.STOCHASTIC).any()
+        formatted = (n >= 2) & (n <= 16) & (acc <= 12) & (n[:5] + acc[:4] <= 16)
+        further = {
+            Op.UPD: Mux(event, acc != 0,
+                        (registers[Reg.SHIFT][:5] + 16 - n[:5] < 32) & ~stochastic),
+            Op.LOSS: (registers[Reg.P] <= config.max_outputs) & (registers[Reg.MANTISSA] < 256),
+            Op.DRV: registers[Reg.TILES] < 256,
+            Op.SEL: (registers[Reg.TILES] != 0) & (registers[Reg.TILES] < 256),
+        }
+        legal, fits = Signal(), Signal()
+        with m.Switch(op):
+            for operation, (counts, bases, shifts) in OPERANDS.items():
+                with m.Case(operation):
+                    legal_flags = (imm & ~FLAGS[operation] & 0xFFFFF) == 0
+                    if operation in (Op.MVA, Op.MVD, Op.MVR):
+                        legal_flags &= imm[:2] != 3
+                    checks = [in_count[reg] for reg in counts]
+                    checks += [registers[reg][16:] == 0 for reg in bases]
+                    checks += [registers[reg][5:] == 0 for reg in shifts]
+                    if operation in FORMATTED:
+                        checks.append(formatted)
+                    if operation in further:
+                        checks.append(further[operation])
+                    m.d.comb += [legal.eq(legal_flags), fits.eq(Cat(checks).all())]
+        cause = Signal(8)
+        m.d.sync += cause.eq(Mux(legal, Mux(fits, 0, Cause.OPERAND), Cause.ILLEGAL))
+        return cause
+
+    def _elaborate_transfer(self, m: Module, op, imm):
+        """Fills ``command``; returns the cause for which it is refused, and that it may go."""
+        registers, config = self.registers, self.config
+        length, local = registers[Reg.LENGTH], registers[Reg.LOCAL]
+        beats, limit, legal = Signal(24), Signal(18), Signal()
+        m.d.comb += beats.eq(length)
+        for space in Space:
+            with m.If(imm == space):
+                per_unit = beats_per_unit(space, config)
+                m.d.comb += [limit.eq(depth(space, config)),
+                             beats.eq(length[:16] * per_unit),
+                             legal.eq(Mux(op == Op.LOAD, space in LOADABLE, space in STORABLE))]
+        fits = (length != 0) & (length[16:] == 0) & (local[16:] == 0)
+        cause = Signal(8)
+        beats_now = Signal(24)
+        m.d.sync += [
+            cause.eq(Mux(~legal, Cause.ILLEGAL, Mux(
+                ~fits, Cause.OPERAND,
+                Mux(local[:16] + length[:16] > limit, Cause.ADDRESS, 0)))),
+            beats_now.eq(beats),
+        ]
+        m.d.comb += [
+            self.command.payload.store.eq(op == Op.STORE),
+            self.command.payload.space.eq(imm),
+            self.command.payload.ddr.eq(self.ddr_base + (registers[Reg.DDR] << 3)),
+            self.command.payload.local.eq(local),
+            self.command.payload.length.eq(beats_now),
+        ]
+        free = Signal()
+        m.d.comb += free.eq(~self.transfer_busy
+                            & (~self.engine_busy | (op == Op.LOAD) & (imm <= Space.TARGET)))
+        return cause, free
