@@ -1,0 +1,329 @@
+"""From a network to the engine's programs.
+
+A training program runs over all batches of a chunk that lies in DDR. For each batch: forward
+products of all layers and all samples, output errors, errors of the hidden layers, then the updates
+of weights and biases. The hidden errors come from products with the transposed weights (BP) or,
+sample by sample, from gradient registers (DPFM): each layer's neurons combine the registers of the
+layer below and keep their K largest (Op.DRV, Op.SEL), and the outputs' registers, weighted by the
+output errors, are the errors (Op.MVR).
+
+The next batch is loaded while one is computed, if the memories hold two. A last batch may be
+shorter; its update uses the same rate a sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from tangente.golden.config import Config
+from tangente.golden.isa import Flag, Op, Post, Reg, Rule, Space
+
+from .assembler import Label, Program
+from .layout import Layout, check_capacity
+from .network import Layer, Network
+from .options import Options
+from .scales import Rate
+
+__all__ = ["Chunk", "Compiled", "compile_network"]
+
+# What the free registers hold throughout a program.
+_BATCHES = Reg.R0
+_DDR_INPUT = Reg.R1
+_DDR_TARGET = Reg.R2
+_INPUT_PAIRS = Reg.R3     # scalars of the batch that is computed
+_NEXT_INPUT = Reg.R4      # input memory, beat to which the next batch is loaded
+_NEXT_TARGET = Reg.R5
+_PAIR_RECORD = Reg.R6     # pairs of the sample whose registers are computed; scratch elsewhere
+_COUNT = Reg.R7           # samples of the batch
+# Transfers take copies of their registers, so these are free while samples are walked over.
+_ROW_RECORD = Reg.DDR
+_SAMPLES = Reg.LENGTH
+
+_NO_FLAGS = Flag(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Samples in DDR that one start trains on or tests.
+
+    Members
+    -------
+    samples : how many, at least 1.
+    inputs : DDR address, in beats from DDR_BASE, of the inputs, ``Layout.sample_beats`` each.
+    targets : that of the targets: ``Layout.target_beats`` a batch, 16 bits each.
+
+    Where batches are loaded ahead, one batch beyond the last is read, and must be within DDR.
+    """
+
+    samples: int
+    inputs: int
+    targets: int
+
+
+class Compiled:
+    """A network laid out for a configuration, and its programs.
+
+    Members
+    -------
+    network, layout : what the programs compute, and where.
+
+    Raises
+    ------
+    CapacityError
+        If it does not fit.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.layout = Layout(network)
+        self.config = network.config
+        assert network.options.lr is not None
+        rate = network.scales.rate(network.options.lr)
+        # A whole batch and a shorter one: the longest program.
+        words = len(self.training(Chunk(max(2 * network.options.batch - 1, 1), 0, 0), rate))
+        check_capacity(network, (("program memory", words, self.config.program_words, "words"),))
+
+    # --- programs ---------------------------------------------------------------------------------
+
+    def setup(self, weights: int, biases: int) -> list[int]:
+        """Load the whole weight and bias memories from these DDR beats."""
+        return self._transfer(Program.load, weights, biases)
+
+    def readout(self, weights: int, biases: int) -> list[int]:
+        """Store the whole weight and bias memories to these DDR beats."""
+        return self._transfer(Program.store, weights, biases)
+
+    def _transfer(self, move: Callable[[Program, Space], None], weights: int,
+                  biases: int) -> list[int]:
+        program = Program()
+        for space, ddr, units in ((Space.WEIGHT, weights, self.config.weight_words),
+                                  (Space.BIAS, biases, self.config.bias_pairs)):
+            program.set(local=0, ddr=ddr, length=units)
+            move(program, space)
+        program.wait()
+        program.halt()
+        return program.words()
+
+    def training(self, chunk: Chunk, rate: Rate) -> list[int]:
+        """Train on ``chunk`` with one learning rate."""
+        return self._batches(chunk, rate)
+
+    def testing(self, chunk: Chunk) -> list[int]:
+        """Forward products and loss statistics of ``chunk``; nothing is learnt."""
+        return self._batches(chunk, None)
+
+    def _batches(self, chunk: Chunk, rate: Rate | None) -> list[int]:
+        layout, options, p = self.layout, self.network.options, Program()
+        whole, rest = divmod(chunk.samples, options.batch)
+        p.pin(code_bits=options.bits, acc_bits=options.accumulator_bits or 0,
+              t_stride=1, mantissa=rate.mantissa if rate else 0,
+              e_shift=self.network.scales.output_error, g_stride=layout.pair_record,
+              f_stride=layout.row_record)
+        for register, value in ((_BATCHES, max(whole, 1)), (_COUNT, options.batch if whole else
+                                                            rest),
+                                (_DDR_INPUT, chunk.inputs), (_DDR_TARGET, chunk.targets),
+                                (_INPUT_PAIRS, 0), (_NEXT_INPUT, 0), (_NEXT_TARGET, 0)):
+            p.set(**{register.name: value})
+        p.set(t_base=0)
+        if layout.double:
+            self._load(p)
+        loop = p.here()
+        if layout.double:
+            p.wait()
+            self._load(p)
+        else:
+            self._load(p)
+            p.wait()
+        p.move(Reg.COUNT, _COUNT)
+        for layer in self.network.layers:
+            self._forward(p, layer, learn=rate is not None)
+        self._loss(p, learn=rate is not None)
+        if rate is not None:
+            (self._registers if layout.dpfm else self._backward)(p)
+            for layer in self.network.layers:
+                self._update(p, layer, rate)
+        if layout.double:
+            p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
+            p.toggle(Reg.T_BASE, 4 * layout.target_beats, _PAIR_RECORD)
+        p.loop(_BATCHES, loop)
+        if whole and rest:
+            end = Label()
+            p.set(**{_PAIR_RECORD.name: options.batch, _BATCHES.name: 1})
+            p.jump_if_less(_COUNT, _PAIR_RECORD, end)
+            p.set(**{_COUNT.name: rest})
+            p.jump(loop)
+            p.mark(end)
+        if layout.double:
+            p.wait()
+        p.halt()
+        return p.words()
+
+    # --- parts of a program -----------------------------------------------------------------------
+
+    def _load(self, p: Program) -> None:
+        """Start the transfers of the next batch, the short one first: it is waited for."""
+        layout = self.layout
+        p.move(Reg.DDR, _DDR_TARGET)
+        p.move(Reg.LOCAL, _NEXT_TARGET)
+        p.set(length=layout.target_beats)
+        p.load(Space.TARGET)
+        p.move(Reg.DDR, _DDR_INPUT)
+        p.move(Reg.LOCAL, _NEXT_INPUT)
+        p.set(length=layout.batch_beats)
+        p.load(Space.INPUT)
+        p.add(_DDR_TARGET, layout.target_beats)
+        p.add(_DDR_INPUT, layout.batch_beats)
+        if layout.double:
+            p.toggle(_NEXT_TARGET, layout.target_beats, _PAIR_RECORD)
+            p.toggle(_NEXT_INPUT, layout.batch_beats, _PAIR_RECORD)
+
+    def _scalars(self, p: Program, layer: Layer) -> Flag:
+        """S_BASE and S_STRIDE of what an input-major layer multiplies."""
+        if layer.index == 0:
+            p.move(Reg.S_BASE, _INPUT_PAIRS)
+            p.set(s_stride=4 * self.layout.sample_beats)
+            return Flag.INPUT
+        p.set(s_base=self.layout.activation_pairs[layer.index - 1],
+              s_stride=self.layout.pair_record)
+        return _NO_FLAGS
+
+    def _forward(self, p: Program, layer: Layer, *, learn: bool) -> None:
+        layout, network = self.layout, self.network
+        shift, shift2, b_shift = network.scales.forward(layer.index)
+        p.set(m_base=layer.word, p=layer.p, q=layer.q, b_base=layer.bias, b_shift=b_shift,
+              shift=shift)
+        op, flags = Op.MVA, _NO_FLAGS
+        if layer.input_major:
+            flags |= self._scalars(p, layer)
+        else:
+            op = Op.MVD
+            p.set(v_base=layout.activation_rows[layer.index - 1], v_stride=layout.row_record)
+        if layer is network.layers[-1]:
+            p.tensor(op, flags | Flag(Post.LOGIT), y_base=0, y_stride=layout.logit_stride)
+            return
+        if network.options.activation == "sigmoid":
+            flags |= Flag.SIGMOID
+        if layer.index in layout.activation_pairs:
+            flags |= Flag.PAIRS
+            p.set(y_base=layout.activation_pairs[layer.index], y_stride=layout.pair_record)
+        if layer.index in layout.activation_rows:
+            flags |= Flag.ROWS
+            p.set(yr_base=layout.activation_rows[layer.index], yr_stride=layout.row_record)
+        if layer.index in layout.slope_rows and learn:
+            flags |= Flag.SLOPE_ROWS
+            p.set(f_base=layout.slope_rows[layer.index])
+        p.tensor(op, flags | Flag(Post.ACT), shift2=shift2)
+
+    def _error_results(self, p: Program, layer: Layer) -> Flag:
+        """Where the errors of ``layer`` go, of all samples."""
+        layout, flags = self.layout, Flag.BIAS_GRADIENT
+        if layer.index in layout.error_pairs:
+            flags |= Flag.PAIRS
+            p.set(y_base=layout.error_pairs[layer.index], y_stride=layout.pair_record)
+        if layer.index in layout.error_rows:
+            flags |= Flag.ROWS
+            p.set(yr_base=layout.error_rows[layer.index], yr_stride=layout.row_record)
+        p.set(b_base=layer.bias)
+        return flags
+
+    def _loss(self, p: Program, *, learn: bool) -> None:
+        layer = self.network.layers[-1]
+        flags = self._error_results(p, layer) if learn else _NO_FLAGS
+        p.tensor(Op.LOSS, flags, p=layer.outputs, s_base=0, s_stride=self.layout.logit_stride)
+
+    def _backward(self, p: Program) -> None:
+        """BP: errors of each hidden layer from those of the layer above."""
+        layout, network = self.layout, self.network
+        for layer in reversed(network.layers[1:]):
+            below = network.layers[layer.index - 1]
+            shift, shift2 = network.scales.backward(layer.index)
+            flags = Flag(Post.DELTA) | Flag.SLOPE | self._error_results(p, below)
+            if network.options.activation == "sigmoid":
+                flags |= Flag.SIGMOID
+            p.set(m_base=layer.word, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
+                  g_base=layout.activation_pairs[below.index])
+            if layer.input_major:
+                p.tensor(Op.MVD, flags, v_base=layout.error_rows[layer.index],
+                         v_stride=layout.row_record)
+            else:
+                p.tensor(Op.MVA, flags, s_base=layout.error_pairs[layer.index],
+                         s_stride=layout.pair_record)
+
+    def _registers(self, p: Program) -> None:
+        """DPFM: sample by sample, registers up to the outputs, then errors of the hidden layers."""
+        layout, network = self.layout, self.network
+        last = network.layers[-1]
+        if last.index == 0:
+            return
+        p.move(_SAMPLES, _COUNT)
+        p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0})
+        sample = p.here()
+        for layer in network.layers[1:]:
+            self._derivatives(p, layer)
+        p.set(count=1)
+        for layer in network.layers[:-1]:
+            # Registers hold dz / dz: no slope is left to multiply.
+            flags = Flag(Post.DELTA) | Flag.BIAS_GRADIENT
+            if layer.index in layout.error_pairs:
+                flags |= Flag.PAIRS
+                p.move(Reg.Y_BASE, _PAIR_RECORD, layout.error_pairs[layer.index])
+            if layer.index in layout.error_rows:
+                flags |= Flag.ROWS
+                p.move(Reg.YR_BASE, _ROW_RECORD, layout.error_rows[layer.index])
+            p.move(Reg.S_BASE, _PAIR_RECORD, layout.error_pairs[last.index])
+            p.tensor(Op.MVR, flags, p=last.outputs, q=layer.outputs, b_base=layer.bias,
+                     v_base=layout.registers[last.index] + layout.register_offset[layer.index],
+                     v_stride=layout.register_tiles[last.index],
+                     shift=network.scales.collect(layer.index), shift2=0)
+        p.add(_PAIR_RECORD, layout.pair_record)
+        p.add(_ROW_RECORD, layout.row_record)
+        p.loop(_SAMPLES, sample)
+        p.move(Reg.COUNT, _COUNT)
+
+    def _derivatives(self, p: Program, layer: Layer) -> None:
+        """Registers of the neurons of ``layer``, for the sample whose records are walked over."""
+        layout, options = self.layout, self.network.options
+        deep, tiles = layout.register_tiles[layer.index - 1], layout.register_tiles[layer.index]
+        shift, shift2 = self.network.scales.registers()
+        p.set(p=layer.p, q=layer.q, m_base=layer.word, yr_base=layout.registers[layer.index],
+              yr_stride=tiles, tiles=deep, shift=shift, shift2=shift2)
+        p.move(Reg.V_BASE, _ROW_RECORD, layout.slope_rows[layer.index - 1])
+        if deep:
+            p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index - 1])
+            p.set(r_base=layout.registers[layer.index - 1], r_stride=deep)
+        p.tensor(Op.DRV, Flag.SIGMOID if options.activation == "sigmoid" else 0)
+        is_output = layer is self.network.layers[-1]
+        keep = options.output_registers if is_output else options.registers
+        ids = sum(below.outputs for below in self.network.layers[:layer.index])
+        if keep and keep < ids:
+            p.tensor(Op.SEL, k=keep, tiles=tiles)
+
+    def _update(self, p: Program, layer: Layer, rate: Rate) -> None:
+        layout, network = self.layout, self.network
+        rule = Rule.EVENT if network.options.update == "event" else Rule.NEAREST
+        flags = rule.value
+        p.set(m_base=layer.word, p=layer.p, q=layer.q,
+              shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
+        if layer.input_major:
+            flags |= self._scalars(p, layer)
+            p.set(v_base=layout.error_rows[layer.index])
+        else:
+            p.set(s_base=layout.error_pairs[layer.index], s_stride=layout.pair_record,
+                  v_base=layout.activation_rows[layer.index - 1])
+        p.tensor(Op.UPD, flags)
+        p.tensor(Op.BUP, p=layer.outputs, b_base=layer.bias,
+                 shift=network.scales.bias_update(layer.index, rate))
+
+
+def compile_network(options: Options, config: Config | None = None) -> Compiled:
+    """The programs of ``options``, for its preset's configuration or another one.
+
+    Raises
+    ------
+    CapacityError
+        If the network does not fit.
+    ValueError
+        If the learning rate cannot be expressed.
+    """
+    return Compiled(Network(options, config or options.config))

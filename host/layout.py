@@ -1,0 +1,135 @@
+"""Where a network's operands lie in the engine's memories, and whether they fit.
+
+Pair memory and row memory hold one *record* a sample, all of one length: addresses of sample b are
+a constant plus b times one stride, so that a program walks over samples with one register a memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .network import Network
+
+__all__ = ["CapacityError", "Layout", "check_capacity"]
+
+
+class CapacityError(ValueError):
+    """The network does not fit the configuration; the message has the numbers."""
+
+
+class Layout:
+    """Local addresses of one network with one batch size.
+
+    Parameters
+    ----------
+    network : its layers.
+
+    Members
+    -------
+    pair_record, row_record : pairs and rows of one sample.
+    activation_pairs, activation_rows, slope_rows : offset in the record by hidden layer.
+    error_pairs, error_rows : offset in the record by layer.
+    registers : by layer, the first of its register rows (DPFM).
+    register_tiles : by layer, rows that one neuron's registers take.
+    register_offset : by hidden layer, its first tile among the output's registers.
+    sample_beats, batch_beats, target_beats : beats of a sample's input, of a batch's, of its
+        targets.
+    double : input and target memory hold two batches: one is loaded while one is computed.
+
+    Raises
+    ------
+    CapacityError
+        If something does not fit.
+    """
+
+    def __init__(self, network: Network) -> None:
+        options, config = network.options, network.config
+        self.network = network
+        self.batch = options.batch
+        self.dpfm = options.algorithm == "dpfm"
+        layers, last = network.layers, len(network.layers) - 1
+        self.activation_pairs: dict[int, int] = {}
+        self.activation_rows: dict[int, int] = {}
+        self.slope_rows: dict[int, int] = {}
+        self.error_pairs: dict[int, int] = {}
+        self.error_rows: dict[int, int] = {}
+        pairs = rows = 0
+        for layer in layers:
+            width, tiles = math.ceil(layer.outputs / 2), config.tiles(layer.outputs)
+            if layer.index < last:
+                # BP's slopes and DRV's, of all layers but the first, read the activations as pairs.
+                if not self.dpfm or layer.index > 0 or layers[layer.index + 1].input_major:
+                    self.activation_pairs[layer.index] = pairs
+                    pairs += width
+                if not layers[layer.index + 1].input_major:
+                    self.activation_rows[layer.index] = rows
+                    rows += tiles
+                if self.dpfm:
+                    self.slope_rows[layer.index] = rows
+                    rows += tiles
+            if not layer.input_major or (self.dpfm and layer.index == last):
+                self.error_pairs[layer.index] = pairs
+                pairs += width
+            if layer.input_major:
+                self.error_rows[layer.index] = rows
+                rows += tiles
+        self.pair_record, self.row_record = pairs, rows
+        self._place_registers(self.batch * rows)
+        self.logit_stride = math.ceil(layers[last].outputs / 2)
+        self.sample_beats = math.ceil(layers[0].inputs / 8)
+        self.batch_beats = self.batch * self.sample_beats
+        self.target_beats = math.ceil(self.batch / 4)
+        self.double = (2 * self.batch_beats <= config.input_beats
+                       and 2 * self.target_beats <= config.target_beats)
+        self._check()
+
+    def _place_registers(self, first: int) -> None:
+        """Register rows: a layer's are needed only by the next, so two areas take turns."""
+        layers, config = self.network.layers, self.network.config
+        self.registers: dict[int, int] = {}
+        self.register_tiles: dict[int, int] = {0: 0}
+        self.register_offset: dict[int, int] = {}
+        size = [0, 0]
+        if self.dpfm:
+            for layer in layers[1:]:
+                below = self.register_tiles[layer.index - 1]
+                self.register_offset[layer.index - 1] = below
+                self.register_tiles[layer.index] = below + config.tiles(layer.inputs)
+                area = layer.index % 2
+                size[area] = max(size[area],
+                                 layer.outputs * self.register_tiles[layer.index])
+            for layer in layers[1:]:
+                self.registers[layer.index] = first + (size[0] if layer.index % 2 else 0)
+        self.rows = first + sum(size)
+
+    def _check(self) -> None:
+        config, network = self.network.config, self.network
+        needs = (
+            ("weight memory", network.words, config.weight_words, "words"),
+            ("row memory", self.rows, config.rows, "rows"),
+            ("pair memory", self.batch * self.pair_record, config.pairs, "pairs"),
+            ("input memory", self.batch_beats, config.input_beats, "beats"),
+            ("target memory", self.target_beats, config.target_beats, "beats"),
+            ("logit memory", self.batch * self.logit_stride, config.logit_pairs, "pairs"),
+            ("bias memory", network.bias_pairs, config.bias_pairs, "pairs"),
+            ("loss unit", network.layers[-1].outputs, config.max_outputs, "outputs"),
+            ("derivative unit", max(self.register_tiles.values()), 255, "tiles"),
+        )
+        check_capacity(network, needs)
+
+
+def check_capacity(network: Network, needs: tuple[tuple[str, int, int, str], ...]) -> None:
+    """Refuse if one of ``needs`` (what, needed, available, unit) is not met.
+
+    Raises
+    ------
+    CapacityError
+        With every number that is too large.
+    """
+    short = [f"{what} {needed} {unit} of {available}"
+             for what, needed, available, unit in needs if needed > available]
+    if short:
+        options = network.options
+        widths = "-".join(str(width) for width in options.layers)
+        raise CapacityError(f"{widths} by {options.algorithm} with batch {options.batch} needs more "
+                            f"than preset {network.config.name} has: {', '.join(short)}")

@@ -1,0 +1,148 @@
+"""The network as the engine stores it: orientation, weight words, initial slots."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from tangente.golden.config import Config
+from tangente.golden.formats import make_slot, slot_accumulator, slot_code
+
+from .options import Options
+from .scales import BIAS_FRACTION, Scales
+
+__all__ = ["Layer", "Network"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One fully connected layer.
+
+    Members
+    -------
+    index : from 0, the one that reads the inputs.
+    inputs, outputs : widths.
+    input_major : weights stored as M[input, output]; otherwise as M[output, input].
+    word : first weight word.
+    words : weight words taken.
+    bias : first bias pair.
+    """
+
+    index: int
+    inputs: int
+    outputs: int
+    input_major: bool
+    word: int
+    words: int
+    bias: int
+
+    @property
+    def p(self) -> int:
+        """Elements along the pair dimension of the stored matrix."""
+        return self.inputs if self.input_major else self.outputs
+
+    @property
+    def q(self) -> int:
+        """Elements along the lane dimension."""
+        return self.outputs if self.input_major else self.inputs
+
+
+class Network:
+    """Layers with their places in the weight and bias memories.
+
+    The first layer is stored input-major: its inputs come as scalars. DPFM's other layers are
+    output-major, as DRV reads them; BP stores each the way that takes fewer words.
+
+    Members
+    -------
+    layers : in forward order.
+    words, bias_pairs : memory taken.
+    """
+
+    def __init__(self, options: Options, config: Config) -> None:
+        self.options = options
+        self.config = config
+        self.scales = Scales(options, config.element_bits)
+        layers, word, bias = [], 0, 0
+        for index, (inputs, outputs) in enumerate(zip(options.layers, options.layers[1:])):
+            by_input = math.ceil(inputs / 2) * config.tiles(outputs)
+            by_output = math.ceil(outputs / 2) * config.tiles(inputs)
+            input_major = index == 0 or (options.algorithm == "bp" and by_input <= by_output)
+            words = by_input if input_major else by_output
+            layers.append(Layer(index, inputs, outputs, input_major, word, words, bias))
+            word += words
+            bias += math.ceil(outputs / 2)
+        self.layers = tuple(layers)
+        self.words = word
+        self.bias_pairs = bias
+
+    def initial(self) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+        """Slots (weight_words, 2 x lanes) and biases (bias_pairs, 2, 2) to begin with, whole memories.
+
+        Weights are normal with deviation sqrt(2 / inputs) (He et al. 2015, for ReLU) or
+        sqrt(2 / (inputs + outputs)) x 2 (Glorot and Bengio 2010, scaled for the logistic sigmoid),
+        rounded to codes; what the rounding leaves goes into the accumulators. Biases are zero.
+        """
+        rng = np.random.default_rng(self.options.seed)
+        matrices = []
+        for layer in self.layers:
+            if self.options.activation == "sigmoid":
+                deviation = 2 * math.sqrt(2 / (layer.inputs + layer.outputs))
+            else:
+                deviation = math.sqrt(2 / layer.inputs)
+            matrices.append(rng.normal(0, deviation, (layer.inputs, layer.outputs)))
+        return self.pack(matrices), np.zeros((self.config.bias_pairs, 2, 2), np.int16)
+
+    def quantise(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
+        """Slots of real weights: the nearest code, and the rest in the accumulator if there is one."""
+        n, m = self.options.bits, self.options.accumulator_bits or 0
+        limit = (1 << (n - 1)) - 1
+        exact = weights * 2.0 ** (n - 1 - self.scales.gain)
+        code = np.clip(np.rint(exact), -limit, limit)
+        rest = np.zeros_like(code)
+        if m:
+            most = (1 << (m - 1)) - 1
+            rest = np.clip(np.rint((exact - code) * 2.0 ** (m - 1)), -most, most)
+        return make_slot((code.astype(np.int16) << np.int16(16 - n)).astype(np.int16),
+                         rest.astype(np.int16), m)
+
+    def pack(self, matrices: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.int16]:
+        """The weight memory, (weight_words, 2 x lanes), of real matrices (inputs, outputs)."""
+        lanes = self.config.lanes
+        memory = np.zeros((self.config.weight_words, 2 * lanes), np.int16)
+        for layer, matrix in zip(self.layers, matrices):
+            slots = self.quantise(matrix)
+            if not layer.input_major:
+                slots = slots.T
+            rows, tiles = math.ceil(layer.p / 2), self.config.tiles(layer.q)
+            padded = np.zeros((2 * rows, tiles * lanes), np.int16)
+            padded[:layer.p, :layer.q] = slots
+            words = padded.reshape(rows, 2, tiles, lanes).transpose(0, 2, 1, 3)
+            memory[layer.word:layer.word + layer.words] = words.reshape(-1, 2 * lanes)
+        return memory
+
+    def slots(self, memory: npt.NDArray[np.int16], layer: Layer) -> npt.NDArray[np.int16]:
+        """The slots (inputs, outputs) of ``layer`` in a weight memory."""
+        rows, tiles = math.ceil(layer.p / 2), self.config.tiles(layer.q)
+        words = memory[layer.word:layer.word + layer.words]
+        matrix = words.reshape(rows, tiles, 2, self.config.lanes).transpose(0, 2, 1, 3)
+        matrix = matrix.reshape(2 * rows, -1)[:layer.p, :layer.q]
+        return matrix if layer.input_major else matrix.T
+
+    def weights(self, memory: npt.NDArray[np.int16],
+                layer: Layer) -> npt.NDArray[np.float64]:
+        """The real weights (inputs, outputs) of ``layer``, without the accumulators."""
+        code = slot_code(self.slots(memory, layer), self.options.bits)
+        return code.astype(np.float64) / 2.0 ** self.scales.weight
+
+    def accumulators(self, memory: npt.NDArray[np.int16], layer: Layer) -> npt.NDArray[np.int16]:
+        """The accumulators (inputs, outputs) of ``layer``."""
+        return slot_accumulator(self.slots(memory, layer), self.options.accumulator_bits or 0)
+
+    def biases(self, memory: npt.NDArray[np.int16], layer: Layer) -> npt.NDArray[np.float64]:
+        """The real biases (outputs,) of ``layer`` in a bias memory (bias_pairs, 2, 2)."""
+        pairs = memory[layer.bias:layer.bias + math.ceil(layer.outputs / 2), :, 0]
+        return pairs.reshape(-1)[:layer.outputs].astype(np.float64) / 2.0 ** BIAS_FRACTION

@@ -1,0 +1,178 @@
+"""Where the binary points stand: fraction bits of every tensor, and the shifts that follow.
+
+A stored integer v of a tensor with f fraction bits is worth v / 2^f. All choices stand here:
+
+=================  =======================  ====================================================
+tensor             fraction bits            why
+=================  =======================  ====================================================
+input              8                        a byte is a fraction of 256
+weight             15 - gain                a code lies in [-1, 1) as 16 bits; 2^gain scales it
+bias               12                       range +-8
+logit, z           10                       fixed by the loss unit; range +-32
+activation         E - 4 (ReLU), E - 1      ReLU 0 to 8; the sigmoid's table fixes its own
+register (dz/dz)   E - 2 (ReLU), E          range +-2; sigmoids' slopes are at most 1/4
+output error       E - 1                    |p - y| is at most 1; includes the rate's mantissa
+hidden error       E                        range +-1/2: products of small weights
+=================  =======================  ====================================================
+
+with E = ``element_bits``. Learning rate: lr / batch = mantissa / 256 x 2^-rate. The mantissa (128
+to 255) multiplies the output error before its only rounding, the power of two is part of every
+update's shift. So an update moves a weight by lr / batch x sum of error x input, whatever the code's
+width: for a code of small gain that is the rule "code moves by lr x g / gain" of the low-bit
+experiments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tangente.golden.activation import SLOPE_FRACTION
+from tangente.golden.isa import LOGIT_FRACTION, SHIFT_MAX
+
+from .options import Options
+
+__all__ = ["GAINS", "Rate", "Scales"]
+
+INPUT_FRACTION = 8
+BIAS_FRACTION = 12
+_RAW_ERROR_FRACTION = 15
+_MANTISSA_BITS = 8
+_SIGMOID_Z_FRACTION = 6
+#: Fraction bits that a hidden error keeps until it is multiplied by a sigmoid's slope.
+_SLOPE_GUARD = 5
+
+#: Power of two that a layer's weights are worth, by code bits: codes span +-2^gain. Few codes must
+#: be small steps, so the span shrinks with the bits (2 bits: -1/8, 0, 1/8).
+GAINS = {2: -2, 3: -2, 4: -2, 5: -1, 6: -1, 7: 0, 8: 0}
+_OTHER_GAIN = 1
+#: Biases have 16 bits; beside weights of few bits they take this power of two less of the rate.
+_BIAS_RATE = {2: 2, 3: 2, 4: 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """A learning rate as the engine applies it: mantissa / 256 x 2^-shift an error sum."""
+
+    mantissa: int
+    shift: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Scales:
+    """The fraction bits and shifts of one network.
+
+    Parameters
+    ----------
+    options : bits, activation and batch are used.
+    element_bits : E of the configuration.
+    """
+
+    options: Options
+    element_bits: int
+
+    @property
+    def gain(self) -> int:
+        """A code's full scale is 2^gain."""
+        return GAINS.get(self.options.bits, _OTHER_GAIN)
+
+    @property
+    def weight(self) -> int:
+        """Fraction bits of a code, left-aligned in 16 bits."""
+        return 15 - self.gain
+
+    @property
+    def _sigmoid(self) -> bool:
+        return self.options.activation == "sigmoid"
+
+    @property
+    def activation(self) -> int:
+        """Fraction bits of a hidden activation."""
+        return self.element_bits - (1 if self._sigmoid else 4)
+
+    def input(self, layer: int) -> int:
+        """Fraction bits of what layer ``layer`` (from 0) multiplies."""
+        return self.activation if layer else INPUT_FRACTION
+
+    @property
+    def register(self) -> int:
+        """Fraction bits of a gradient register."""
+        return self.element_bits - (0 if self._sigmoid else 2)
+
+    def error(self, layer: int) -> int:
+        """Fraction bits of the errors of layer ``layer``."""
+        return self.element_bits - (1 if layer == len(self.options.layers) - 2 else 0)
+
+    @property
+    def slope(self) -> int:
+        """Fraction bits of a slope."""
+        return SLOPE_FRACTION if self._sigmoid else 0
+
+    # --- shifts of the instructions ---------------------------------------------------------------
+
+    def forward(self, layer: int) -> tuple[int, int, int]:
+        """SHIFT, SHIFT2, B_SHIFT of a layer's forward product."""
+        total = self.weight + self.input(layer)
+        z = _SIGMOID_Z_FRACTION if self._sigmoid else self.activation
+        return total - LOGIT_FRACTION, LOGIT_FRACTION - z, total - BIAS_FRACTION
+
+    def backward(self, layer: int) -> tuple[int, int]:
+        """SHIFT, SHIFT2 of the errors that layer ``layer`` sends to the one below (BP)."""
+        total = self.weight + self.error(layer)
+        guard = _SLOPE_GUARD if self._sigmoid else 0
+        return total - self.error(layer - 1) - guard, self.slope + guard
+
+    def registers(self) -> tuple[int, int]:
+        """SHIFT (deeper ids) and SHIFT2 (own ids) of DRV: equal, deeper registers cancel out."""
+        shift = self.weight + self.slope - self.register
+        return shift, shift
+
+    def collect(self, layer: int) -> int:
+        """SHIFT of a hidden layer's errors from the output's registers (DPFM)."""
+        return self.register + self.error(len(self.options.layers) - 2) - self.error(layer)
+
+    @property
+    def output_error(self) -> int:
+        """E_SHIFT: from raw error x mantissa to an element."""
+        return (_RAW_ERROR_FRACTION + _MANTISSA_BITS
+                - self.error(len(self.options.layers) - 2))
+
+    def _update_base(self, layer: int) -> int:
+        shift = self.input(layer) + self.error(layer) - self.weight
+        if self.options.update == "event":
+            # A code is 2^(16-n) of a slot and worth 2^(m-1) accumulator units.
+            assert self.options.accumulator_bits is not None
+            shift += 17 - self.options.bits - self.options.accumulator_bits
+        return shift
+
+    def update(self, layer: int, rate: Rate) -> int:
+        """SHIFT of UPD."""
+        return self._update_base(layer) + rate.shift
+
+    def bias_update(self, layer: int, rate: Rate) -> int:
+        """SHIFT of BUP: gradients carry 8 more bits there."""
+        return (self.error(layer) + 8 - BIAS_FRACTION + rate.shift
+                + _BIAS_RATE.get(self.options.bits, 0))
+
+    def rate(self, lr: float) -> Rate:
+        """The engine's form of a learning rate of the batch's mean gradient.
+
+        Raises
+        ------
+        ValueError
+            If it is larger than the shifts can express.
+        """
+        per_sample = lr / self.options.batch
+        layers = range(len(self.options.layers) - 1)
+        least = max([0, *(-self._update_base(layer) for layer in layers),
+                     *(-self.bias_update(layer, Rate(0, 0)) for layer in layers)])
+        # The nearest rule shifts by the code's place in the slot, too.
+        room = SHIFT_MAX - (16 - self.options.bits if self.options.update == "nearest" else 0)
+        most = min([*(room - self._update_base(layer) for layer in layers),
+                    *(SHIFT_MAX - self.bias_update(layer, Rate(0, 0)) for layer in layers)])
+        if per_sample > 2.0 ** -least:
+            raise ValueError(f"lr must be at most {2.0 ** -least * self.options.batch:g} for this "
+                             f"network, not {lr!r}")
+        shift = min(max(math.floor(-math.log2(per_sample)), least), most)
+        mantissa = round(per_sample * 2.0 ** shift * 256)
+        return Rate(min(max(mantissa, 1), 255), shift)
