@@ -12,7 +12,6 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -39,7 +38,9 @@ struct Burst {
 
 struct Range {
     uint64_t first = 0, size = 0;
-    bool holds(uint64_t address) const { return address - first < size; }
+    bool meets_beat(uint64_t address) const {
+        return size && address < first + size && address + BEAT > first;
+    }
 };
 
 // Sees that a channel's payload and valid do not change until they are taken.
@@ -60,8 +61,8 @@ struct Harness {
 #if VM_TRACE
     std::unique_ptr<VerilatedVcdC> trace;
 #endif
-    uint8_t* ddr = nullptr;
-    uint64_t ddr_size = 0, ddr_address = 0;
+    uint8_t* ddr;  // the caller's
+    uint64_t ddr_size, ddr_address;
     uint64_t cycle = 0;
     std::string fault;  // first breach of the protocol
 
@@ -82,8 +83,8 @@ struct Harness {
         uint32_t data;
     } lite{};
 
-    Harness(uint64_t size, uint64_t address)
-        : ddr(static_cast<uint8_t*>(std::calloc(size, 1))), ddr_size(size), ddr_address(address) {
+    Harness(uint8_t* memory, uint64_t size, uint64_t address)
+        : ddr(memory), ddr_size(size), ddr_address(address) {
 #if VM_TRACE
         context->traceEverOn(true);
 #endif
@@ -96,7 +97,6 @@ struct Harness {
         if (trace) trace->close();
 #endif
         top->final();
-        std::free(ddr);
     }
 
     // xorshift64 (Marsaglia, 2003): a stall must not depend on the C library.
@@ -177,9 +177,9 @@ struct Harness {
         context->timeInc(5);
         dump();
         context->timeInc(5);
-        ++cycle;
 
         if (t.rst) {
+            ++cycle;
             reads.clear();
             writes.clear();
             answers.clear();
@@ -189,7 +189,7 @@ struct Harness {
             return;
         }
         if (aw) writes.push_back({awaddr, 0, awbeats, awid});
-        if (ar) reads.push_back({araddr, cycle - 1 + latency, arbeats, arid});
+        if (ar) reads.push_back({araddr, cycle + latency, arbeats, arid});
         if (w) take_write(wdata, wstrb, wlast, wid);
         if (b) {
             answers.pop_front();
@@ -199,6 +199,7 @@ struct Harness {
             if (++reads.front().done == reads.front().beats) reads.pop_front();
             t.m_axi_rvalid = 0;
         }
+        ++cycle;
         drive();
     }
 
@@ -209,7 +210,7 @@ struct Harness {
         if (id != burst.id) breach("WID other than the burst's AWID", address);
         if (!to)
             burst.response = DECERR;
-        else if (bad_writes.holds(address))
+        else if (bad_writes.meets_beat(address))
             burst.response = SLVERR;
         else
             for (size_t i = 0; i < BEAT; ++i)
@@ -217,7 +218,7 @@ struct Harness {
         ++burst.done;
         if (last != (burst.done == burst.beats)) breach("WLAST on the wrong beat", address);
         if (burst.done == burst.beats) {
-            burst.due = cycle - 1 + latency;
+            burst.due = cycle + latency;
             answers.push_back(burst);
             writes.pop_front();
         }
@@ -248,7 +249,7 @@ struct Harness {
             t.m_axi_rid = burst.id;
             t.m_axi_rdata = data;
             t.m_axi_rlast = burst.done + 1 == burst.beats;
-            t.m_axi_rresp = !from ? DECERR : bad_reads.holds(address) ? SLVERR : OKAY;
+            t.m_axi_rresp = !from ? DECERR : bad_reads.meets_beat(address) ? SLVERR : OKAY;
         }
     }
 
@@ -300,16 +301,11 @@ struct Harness {
 
 }  // namespace
 
-API Harness* harness_create(uint64_t ddr_size, uint64_t ddr_address) {
-    auto* harness = new Harness(ddr_size, ddr_address);
-    if (harness->ddr) return harness;
-    delete harness;
-    return nullptr;
+API Harness* harness_create(uint8_t* ddr, uint64_t ddr_size, uint64_t ddr_address) {
+    return new Harness(ddr, ddr_size, ddr_address);
 }
 
 API void harness_destroy(Harness* h) { delete h; }
-
-API uint8_t* harness_ddr(Harness* h) { return h->ddr; }
 
 API uint64_t harness_cycles(const Harness* h) { return h->cycle; }
 

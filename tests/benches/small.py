@@ -62,6 +62,8 @@ class Small(wiring.Component):
         ]
         with m.If(control.running):
             m.d.sync += control.cycles.eq(control.cycles + 1)
+        with m.If(control.seed_load):
+            m.d.sync += control.random_state.eq(control.seed)
         with m.If(transfer.error_read):
             m.d.sync += failed_read.eq(1)
         with m.If(transfer.error_write):
