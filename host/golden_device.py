@@ -9,7 +9,7 @@ from tangente.golden import isa, registers
 from tangente.golden.config import Config
 from tangente.golden.isa import Cause
 from tangente.golden.machine import Machine
-from tangente.golden.registers import SATURATIONS, Access, Control, Status
+from tangente.golden.registers import Access, Control, Status
 
 from .device import PAGE, Allocator, Buffer, DeviceTimeout
 

@@ -131,5 +131,6 @@ def check_capacity(network: Network, needs: tuple[tuple[str, int, int, str], ...
     if short:
         options = network.options
         widths = "-".join(str(width) for width in options.layers)
-        raise CapacityError(f"{widths} by {options.algorithm} with batch {options.batch} needs more "
-                            f"than preset {network.config.name} has: {', '.join(short)}")
+        raise CapacityError(
+            f"{widths} by {options.algorithm} with batch {options.batch} needs more than preset "
+            f"{network.config.name} has: {', '.join(short)}")

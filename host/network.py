@@ -80,7 +80,7 @@ class Network:
         self.bias_pairs = bias
 
     def initial(self) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
-        """Slots (weight_words, 2 x lanes) and biases (bias_pairs, 2, 2) to begin with, whole memories.
+        """The weight memory (weight_words, 2 x lanes) and bias memory (bias_pairs, 2, 2) at first.
 
         Weights are normal with deviation sqrt(2 / inputs) (He et al. 2015, for ReLU) or
         sqrt(2 / (inputs + outputs)) x 2 (Glorot and Bengio 2010, scaled for the logistic sigmoid),
@@ -97,7 +97,7 @@ class Network:
         return self.pack(matrices), np.zeros((self.config.bias_pairs, 2, 2), np.int16)
 
     def quantise(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
-        """Slots of real weights: the nearest code, and the rest in the accumulator if there is one."""
+        """Slots of real weights: the nearest code, and the rest in the accumulator, if any."""
         n, m = self.options.bits, self.options.accumulator_bits or 0
         limit = (1 << (n - 1)) - 1
         exact = weights * 2.0 ** (n - 1 - self.scales.gain)

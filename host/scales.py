@@ -17,9 +17,8 @@ hidden error       E                        range +-1/2: products of small weigh
 
 with E = ``element_bits``. Learning rate: lr / batch = mantissa / 256 x 2^-rate. The mantissa (128
 to 255) multiplies the output error before its only rounding, the power of two is part of every
-update's shift. So an update moves a weight by lr / batch x sum of error x input, whatever the code's
-width: for a code of small gain that is the rule "code moves by lr x g / gain" of the low-bit
-experiments.
+update's shift. So an update moves a weight by lr / batch x sum of error x input, however wide its
+code is: for a code of small gain that is the low-bit rule "a code moves by lr x g / gain".
 """
 
 from __future__ import annotations
@@ -123,9 +122,9 @@ class Scales:
         return total - self.error(layer - 1) - guard, self.slope + guard
 
     def registers(self) -> tuple[int, int]:
-        """SHIFT (deeper ids) and SHIFT2 (own ids) of DRV: equal, deeper registers cancel out."""
-        shift = self.weight + self.slope - self.register
-        return shift, shift
+        """SHIFT (ids of the registers below) and SHIFT2 (own ids) of DRV."""
+        shift = self.weight + self.slope
+        return shift, shift - self.register
 
     def collect(self, layer: int) -> int:
         """SHIFT of a hidden layer's errors from the output's registers (DPFM)."""
