@@ -203,7 +203,8 @@ def _partial(options: Options, last: list[Event], wall: float) -> dict[str, Any]
     if last:
         event = last[0]
         figures.update(train_loss=event.loss, cycles=event.cycles,
-                       cycles_per_second=event.cycles / wall, samples_done=event.samples_done,
+                       cycles_per_second=event.cycles / wall if event.cycles else None,
+                       samples_done=event.samples_done,
                        epochs_done=event.epoch - (event.samples_done < event.samples_total))
     return figures
 
@@ -231,8 +232,9 @@ def _summary(figures: dict[str, Any]) -> str:
     network = f"{_dashed(figures['layers'])}, {figures['algorithm']}"
     if figures["algorithm"] == "dpfm":
         network += f", {kept(figures['registers'])} registers a neuron"
-    network += (f", {figures['bits']}+{figures['accumulator_bits']}-bit weights, "
-                f"{figures['update']} update, batch {figures['batch']}")
+    plus = f"+{figures['accumulator_bits']}" if figures["accumulator_bits"] else ""
+    network += (f", {figures['bits']}{plus}-bit weights, {figures['update']} update, "
+                f"batch {figures['batch']}")
     lines = [("network", network),
              ("device", f"{figures['device']}, preset {figures['preset']}, "
                         f"dataset {figures['dataset']}, seed {figures['seed']}")]

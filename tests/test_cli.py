@@ -123,7 +123,7 @@ def test_the_summary(trainer, capsys):
     assert cli.main(["train", "--registers", "all", "--layers", "64-10"]) == 0
     shown = capsys.readouterr()
     assert shown.out == """\
-  network        64-10, dpfm, all registers a neuron, 16+0-bit weights, nearest update, batch 10
+  network        64-10, dpfm, all registers a neuron, 16-bit weights, nearest update, batch 10
   device         golden, preset digits, dataset digits, seed 0
   train loss     0.2500
   test accuracy  95.00 %
@@ -332,10 +332,21 @@ def test_help_teaches(capsys):
 
 
 def test_a_reader_that_has_gone_is_no_traceback():
-    run = subprocess.run(
-        f"{sys.executable} -m tangente.host.cli isa | head -c 1", shell=True, capture_output=True,
-        text=True, check=True)
-    assert (run.stdout, run.stderr) == ("#", "")
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run([sys.executable, "-m", "tangente.host.cli", "isa"], stdout=writer,
+                         stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+def test_the_real_training_has_every_key(tmp_path):
+    assert cli.main(["train", "--layers", "64-8-10", "--samples", "40", "--epochs", "1", "--verify",
+                     "--json", str(tmp_path / "run.json")]) == 0
+    figures = json.loads((tmp_path / "run.json").read_text())
+    assert KEYS <= set(figures)
+    assert (figures["device"], figures["samples"], figures["mismatches"]) == ("golden", 40, 0)
+    assert figures["version"] == tangente.__version__
 
 
 class Terminal(io.StringIO):
