@@ -6,11 +6,12 @@ Saturation is symmetric: the most negative code of a format is never produced.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["round_shift", "saturate", "code_max", "slot_code", "slot_accumulator", "make_slot",
-           "Integers"]
+__all__ = ["round_shift", "saturate", "requantise", "code_max", "slot_code", "slot_accumulator",
+           "make_slot", "Integers"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -31,6 +32,35 @@ def saturate(value: Integers, bits: int) -> tuple[Integers, int]:
     limit = (1 << (bits - 1)) - 1
     result = np.clip(value, -limit, limit)
     return result, int(np.count_nonzero(result != value))
+
+
+@numba.njit(cache=True)
+def _requantise(values: npt.NDArray[np.float64], shift: int, limit: int,
+                result: npt.NDArray[np.int64]) -> int:
+    half = np.int64(1) << shift >> 1
+    mask = (np.int64(1) << shift) - 1
+    saturated = 0
+    for i in range(values.size):
+        total = np.int64(values[i]) + half
+        value = total >> shift
+        if shift > 0 and total & mask == 0:
+            value &= ~1
+        if value > limit:
+            value = limit
+            saturated += 1
+        elif value < -limit:
+            value = -limit
+            saturated += 1
+        result[i] = value
+    return saturated
+
+
+def requantise(values: npt.NDArray[np.float64] | Integers, shift: int,
+               bits: int) -> tuple[Integers, int]:
+    """``saturate(round_shift(values, shift), bits)``, compiled; ``values`` may be whole floats."""
+    result = np.empty(values.shape, np.int64)
+    limit = (1 << (bits - 1)) - 1
+    return result, _requantise(values.ravel(), shift, limit, result.reshape(-1))
 
 
 def code_max(code_bits: int) -> int:

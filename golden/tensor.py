@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from . import lfsr, update
 from .activation import activate, slope
-from .formats import Integers, round_shift, saturate, slot_code
+from .formats import Integers, requantise, round_shift
 from .isa import FORMATTED, OPERANDS, Cause, Flag, Op, Post, Reg
 from .loss import softmax_errors, squared_errors
 from .selector import select
@@ -52,10 +53,44 @@ def _last(base: int, stride: int, count: int, length: int) -> int:
     return base + (count - 1) * stride + length
 
 
+def _runs(memory: npt.NDArray[np.generic], base: int, stride: int, count: int,
+          length: int) -> npt.NDArray[np.generic]:
+    """A view of ``count`` runs of ``length`` units: (count, length, elements of a unit).
+
+    The caller has checked the addresses.
+    """
+    unit, element = memory.strides
+    return np.ndarray((count, length, memory.shape[1]), memory.dtype, memory, base * unit,
+                      (stride * unit, unit, element))
+
+
+def _write_runs(memory: npt.NDArray[np.int16], base: int, stride: int,
+                values: Integers) -> None:
+    """Write ``values`` (count, length, elements); where runs overlap, the later one stays."""
+    count, length = values.shape[:2]
+    if stride >= length or count == 1:
+        _runs(memory, base, stride, count, length)[:] = values
+        return
+    for b in range(count):
+        memory[base + b * stride:base + b * stride + length] = values[b]
+
+
+@numba.njit(cache=True)
+def _matrix(words: npt.NDArray[np.int16], tiles: int, mask: int,
+            result: npt.NDArray[np.float64]) -> None:
+    """Codes of weight words to ``result`` (2 x pairs, tiles * lanes)."""
+    lanes = words.shape[1] // 2
+    for w in range(words.shape[0]):
+        row, column = 2 * (w // tiles), w % tiles * lanes
+        for half in range(2):
+            for lane in range(lanes):
+                result[row + half, column + lane] = words[w, half * lanes + lane] & mask
+
+
 class _Tensor:
     """One tensor instruction: registers ``r``, flags, state."""
 
-    def __init__(self, state: State, registers: list[int], flags: Flag) -> None:
+    def __init__(self, state: State, registers: list[int], flags: int) -> None:
         self.s = state
         self.r = registers
         self.flags = flags
@@ -65,14 +100,25 @@ class _Tensor:
     def __getitem__(self, register: Reg) -> int:
         return self.r[register]
 
+    def has(self, flag: Flag) -> bool:
+        """Whether ``flag`` is set; as plain integers, which are much faster than enumerations."""
+        return int.__and__(self.flags, flag) != 0
+
     # --- operand checks -------------------------------------------------------------------------
 
     def check(self, op: Op) -> None:
         """OPERAND unless the registers of :data:`OPERANDS` lie in their ranges."""
         counts, bases, shifts = OPERANDS[op]
-        _operand(all(1 <= self[c] <= _COUNT_MAX for c in counts))
-        _operand(all(self[b] < _LIMIT for b in bases))
-        _operand(all(self[s] < 32 for s in shifts))
+        r = self.r
+        for register in counts:
+            if not 1 <= r[register] <= _COUNT_MAX:
+                raise Fault(Cause.OPERAND)
+        for register in bases:
+            if r[register] >= _LIMIT:
+                raise Fault(Cause.OPERAND)
+        for register in shifts:
+            if r[register] >= 32:
+                raise Fault(Cause.OPERAND)
         if op in FORMATTED:
             n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
             _operand(2 <= n <= 16 and m <= 12 and n + m <= 16)
@@ -84,26 +130,24 @@ class _Tensor:
         i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
         base = self[Reg.M_BASE]
         _address(base + i * t <= self.config.weight_words)
-        codes = slot_code(self.s.weights[base:base + i * t], self[Reg.CODE_BITS])
-        codes = codes.reshape(i, t, 2, self.lanes).transpose(0, 2, 1, 3)
-        return codes.reshape(2 * i, t * self.lanes).astype(np.float64)
+        result = np.empty((2 * i, t * self.lanes))
+        _matrix(self.s.weights[base:base + i * t], t, -(1 << (16 - self[Reg.CODE_BITS])), result)
+        return result
 
     def scalars(self, width: int) -> npt.NDArray[np.float64]:
         """Scalars of all samples, padded to pairs: (COUNT, 2 ceil(width/2))."""
         n, base, stride = self[Reg.COUNT], self[Reg.S_BASE], self[Reg.S_STRIDE]
         pairs = _pairs(width)
-        memory = (self.s.inputs.reshape(-1, 2) if self.flags & Flag.INPUT else self.s.pairs)
+        memory = (self.s.inputs.reshape(-1, 2) if self.has(Flag.INPUT) else self.s.pairs)
         _address(_last(base, stride, n, pairs) <= len(memory))
-        index = base + np.arange(n)[:, None] * stride + np.arange(pairs)
-        return memory[index].reshape(n, -1).astype(np.float64)
+        return _runs(memory, base, stride, n, pairs).astype(np.float64).reshape(n, -1)
 
     def vectors(self) -> npt.NDArray[np.float64]:
         """Vector rows of all samples: (COUNT, tiles * lanes)."""
         n, base, stride = self[Reg.COUNT], self[Reg.V_BASE], self[Reg.V_STRIDE]
         tiles = self.config.tiles(self[Reg.Q])
         _address(_last(base, stride, n, tiles) <= self.config.rows)
-        index = base + np.arange(n)[:, None] * stride + np.arange(tiles)
-        return self.s.rows[index].reshape(n, -1).astype(np.float64)
+        return _runs(self.s.rows, base, stride, n, tiles).astype(np.float64).reshape(n, -1)
 
     # --- results --------------------------------------------------------------------------------
 
@@ -115,9 +159,7 @@ class _Tensor:
         n, pairs = values.shape[0], values.shape[1] // 2
         base, stride = self[Reg.Y_BASE], self[Reg.Y_STRIDE]
         _address(_last(base, stride, n, pairs) <= len(memory))
-        for b in range(n):
-            start = base + b * stride
-            memory[start:start + pairs] = values[b].reshape(pairs, 2)
+        _write_runs(memory, base, stride, values.reshape(n, pairs, 2))
 
     def write_rows(self, values: Integers, width: int, base: int, stride: int) -> None:
         """Write (samples, even width) as zero-padded rows."""
@@ -125,9 +167,7 @@ class _Tensor:
         _address(_last(base, stride, n, tiles) <= self.config.rows)
         padded = np.zeros((n, tiles * self.lanes), np.int16)
         padded[:, :values.shape[1]] = values
-        for b in range(n):
-            start = base + b * stride
-            self.s.rows[start:start + tiles] = padded[b].reshape(tiles, self.lanes)
+        _write_runs(self.s.rows, base, stride, padded.reshape(n, tiles, self.lanes))
 
     def bias_pairs(self, width: int) -> slice:
         base = self[Reg.B_BASE]
@@ -138,32 +178,32 @@ class _Tensor:
         """Errors (samples, width) to the memories that the flags name, and to bias gradients."""
         if width % 2:
             errors = np.pad(errors, ((0, 0), (0, 1)))
-        if self.flags & Flag.PAIRS:
+        if self.has(Flag.PAIRS):
             self.write_pairs(self.s.pairs, errors)
-        if self.flags & Flag.ROWS:
+        if self.has(Flag.ROWS):
             self.write_rows(errors, width, self[Reg.YR_BASE], self[Reg.YR_STRIDE])
-        if self.flags & Flag.BIAS_GRADIENT:
+        if self.has(Flag.BIAS_GRADIENT):
             gradient = self.s.biases[self.bias_pairs(width), :, 1]
             gradient += errors.sum(0).reshape(-1, 2).astype(np.int16)
 
     def post(self, sums: npt.NDArray[np.float64], width: int) -> None:
         """The post-processing unit: sums (samples, at least width) to results."""
-        kind = int(self.flags) & 3
+        kind = self.flags & 3
         if kind == 3:
             raise Fault(Cause.ILLEGAL)
-        acc = sums[:, :width].astype(np.int64)
+        acc = sums[:, :width]
         even = width + width % 2
-        sigmoid = bool(self.flags & Flag.SIGMOID)
+        sigmoid = self.has(Flag.SIGMOID)
         if kind == Post.DELTA:
-            t, clipped = saturate(round_shift(acc, self[Reg.SHIFT]), 16)
-            if self.flags & Flag.SLOPE:
+            t, clipped = requantise(acc, self[Reg.SHIFT], 16)
+            if self.has(Flag.SLOPE):
                 t = t * slope(self._slope_operand(len(acc), width), sigmoid, self.config)
-            errors, more = saturate(round_shift(t, self[Reg.SHIFT2]), self.config.element_bits)
+            errors, more = requantise(t, self[Reg.SHIFT2], self.config.element_bits)
             self.count("error", clipped + more)
             self.write_errors(errors, width)
             return
         bias = self.s.biases[self.bias_pairs(width), :, 0].reshape(-1)[:width].astype(np.int64)
-        z, clipped = saturate(round_shift(acc + (bias << self[Reg.B_SHIFT]), self[Reg.SHIFT]), 16)
+        z, clipped = requantise(acc + (bias << self[Reg.B_SHIFT]), self[Reg.SHIFT], 16)
         self.count("logit", clipped)
         result = np.zeros((len(z), even), np.int64)
         if kind == Post.LOGIT:
@@ -173,11 +213,11 @@ class _Tensor:
         a, clipped = activate(round_shift(z, self[Reg.SHIFT2]), sigmoid, self.config)
         self.count("activation", clipped)
         result[:, :width] = a
-        if self.flags & Flag.PAIRS:
+        if self.has(Flag.PAIRS):
             self.write_pairs(self.s.pairs, result)
-        if self.flags & Flag.ROWS:
+        if self.has(Flag.ROWS):
             self.write_rows(result, width, self[Reg.YR_BASE], self[Reg.YR_STRIDE])
-        if self.flags & Flag.SLOPE_ROWS:
+        if self.has(Flag.SLOPE_ROWS):
             slopes = np.zeros_like(result)
             slopes[:, :width] = slope(a, sigmoid, self.config)
             self.write_rows(slopes, width, self[Reg.F_BASE], self[Reg.F_STRIDE])
@@ -185,8 +225,8 @@ class _Tensor:
     def _slope_operand(self, samples: int, width: int) -> Integers:
         pairs, base, stride = _pairs(width), self[Reg.G_BASE], self[Reg.G_STRIDE]
         _address(_last(base, stride, samples, pairs) <= self.config.pairs)
-        index = base + np.arange(samples)[:, None] * stride + np.arange(pairs)
-        return self.s.pairs[index].reshape(samples, -1)[:, :width].astype(np.int64)
+        operand = _runs(self.s.pairs, base, stride, samples, pairs).astype(np.int64)
+        return operand.reshape(samples, -1)[:, :width]
 
     # --- instructions ---------------------------------------------------------------------------
 
@@ -200,16 +240,15 @@ class _Tensor:
         p, tiles = self[Reg.P], self.config.tiles(self[Reg.Q])
         base, stride = self[Reg.V_BASE], self[Reg.V_STRIDE]
         _address(_last(base, stride, p, tiles) <= self.config.rows)
-        index = base + np.arange(p)[:, None] * stride + np.arange(tiles)
-        rows = self.s.rows[index].reshape(p, -1).astype(np.float64)
+        rows = _runs(self.s.rows, base, stride, p, tiles).astype(np.float64).reshape(p, -1)
         self.post(self.scalars(p)[:, :p] @ rows, self[Reg.Q])
 
     def upd(self) -> None:
         n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
-        if self.flags & Flag.EVENT:
+        if self.has(Flag.EVENT):
             _operand(m >= 1)
         else:
-            _operand(self[Reg.SHIFT] + 16 - n < 32 and not self.flags & Flag.STOCHASTIC)
+            _operand(self[Reg.SHIFT] + 16 - n < 32 and not self.has(Flag.STOCHASTIC))
         i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
         base = self[Reg.M_BASE]
         _address(base + i * t <= self.config.weight_words)
@@ -217,18 +256,18 @@ class _Tensor:
         d = (scalars.T @ vectors).reshape(i, 2, t, self.lanes).transpose(0, 2, 1, 3)
         d = d.reshape(i * t, 2 * self.lanes).astype(np.int64)
         slots = self.s.weights[base:base + i * t]
-        if not self.flags & Flag.EVENT:
+        if not self.has(Flag.EVENT):
             self.count("weight", update.nearest(slots, d, self[Reg.SHIFT], n))
             return
         state = None
-        if self.flags & Flag.STOCHASTIC:
+        if self.has(Flag.STOCHASTIC):
             state = self.s.random = lfsr.advance(self.s.random)
         self.count("weight", update.event(slots, d, state, base, self[Reg.SHIFT], n, m))
 
     def loss(self) -> None:
         p, n = self[Reg.P], self[Reg.COUNT]
         _operand(p <= self.config.max_outputs and self[Reg.MANTISSA] < 256)
-        squared = bool(self.flags & Flag.POST0)
+        squared = self.has(Flag.POST0)
         base, stride = self[Reg.S_BASE], self[Reg.S_STRIDE]
         _address(_last(base, stride, n, _pairs(p)) <= self.config.logit_pairs)
         index = base + np.arange(n)[:, None] * stride + np.arange(_pairs(p))
@@ -259,39 +298,34 @@ class _Tensor:
         weights = self.matrix()[:p]
         _address(self[Reg.V_BASE] + tiles <= self.config.rows)
         slopes = self.s.rows[self[Reg.V_BASE]:self[Reg.V_BASE] + tiles].reshape(-1)
-        own = (weights * slopes).astype(np.int64)
+        own = weights * slopes
         parts = [(own, self[Reg.SHIFT2])]
         if deep:
             _address(self[Reg.G_BASE] + _pairs(q) <= self.config.pairs)
             a = self.s.pairs[self[Reg.G_BASE]:self[Reg.G_BASE] + _pairs(q)].reshape(-1)[:q]
-            scale = slope(a, bool(self.flags & Flag.SIGMOID), self.config)
+            scale = slope(a, self.has(Flag.SIGMOID), self.config)
             base, stride = self[Reg.R_BASE], self[Reg.R_STRIDE]
             _address(_last(base, stride, q, deep) <= self.config.rows)
-            index = base + np.arange(q)[:, None] * stride + np.arange(deep)
-            below = self.s.rows[index].reshape(q, -1).astype(np.float64)
-            parts.insert(0, (((weights[:, :q] * scale) @ below).astype(np.int64), self[Reg.SHIFT]))
+            below = _runs(self.s.rows, base, stride, q, deep).astype(np.float64).reshape(q, -1)
+            parts.insert(0, ((weights[:, :q] * scale) @ below, self[Reg.SHIFT]))
         results = []
         for sums, shift in parts:
-            values, clipped = saturate(round_shift(sums, shift), self.config.element_bits)
+            values, clipped = requantise(sums, shift, self.config.element_bits)
             self.count("derivative", clipped)
             results.append(values)
         rows = np.concatenate(results, 1).reshape(p, deep + tiles, self.lanes)
         base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
         _address(_last(base, stride, p, deep + tiles) <= self.config.rows)
-        for h in range(p):
-            self.s.rows[base + h * stride:base + h * stride + deep + tiles] = rows[h]
+        _write_runs(self.s.rows, base, stride, rows)
 
     def sel(self) -> None:
         p, tiles = self[Reg.P], self[Reg.TILES]
         _operand(1 <= tiles < 256)
         base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
         _address(_last(base, stride, p, tiles) <= self.config.rows)
-        index = base + np.arange(p)[:, None] * stride + np.arange(tiles)
-        values = self.s.rows[index].reshape(p, -1)
-        select(values, self[Reg.K], self.config.element_bits)
-        for h in range(p):
-            start = base + h * stride
-            self.s.rows[start:start + tiles] = values[h].reshape(tiles, self.lanes)
+        values = _runs(self.s.rows, base, stride, p, tiles).copy()
+        select(values.reshape(p, -1), self[Reg.K], self.config.element_bits)
+        _write_runs(self.s.rows, base, stride, values)
 
     def bup(self) -> None:
         memory = self.s.biases[self.bias_pairs(self[Reg.P])].astype(np.int64)
@@ -318,6 +352,6 @@ def execute(op: Op, state: State, registers: list[int], flags: int) -> None:
     Fault
         With the cause; memories may then be partly written.
     """
-    tensor = _Tensor(state, registers, Flag(flags))
+    tensor = _Tensor(state, registers, flags)
     tensor.check(op)
     _METHODS[op](tensor)
