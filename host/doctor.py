@@ -116,8 +116,10 @@ def _program(name: str) -> str:
                               stdin=subprocess.DEVNULL).stdout
     except (OSError, subprocess.TimeoutExpired):
         return path
-    line = next((line.strip() for line in text.splitlines() if any(map(str.isdigit, line))), path)
-    return line if len(line) <= 70 else line[:67] + "..."
+    for line in map(str.strip, text.splitlines()):
+        if any(map(str.isdigit, line)):
+            return line if len(line) <= 70 else line[:67] + "..."
+    return path
 
 
 def _dataset(name: str, data_dir: Path | None) -> Check:
