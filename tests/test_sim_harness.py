@@ -48,9 +48,13 @@ def test_keeping_the_rules_is_fine(model: Model) -> None:
 def test_breaking_a_rule_is_named(model: Model, sin: int, message: str) -> None:
     # Nothing is taken at once, so that what must not change has the time to.
     model.timing(stall=0.9, seed=1)
-    with pytest.raises(SimulationError) as caught:
+
+    def commit() -> None:
         model.write(0, sin)
         model.run(500)
+
+    with pytest.raises(SimulationError) as caught:
+        commit()
     assert str(caught.value).startswith(f"AXI protocol: {message}")
     assert f"cycle {model.cycles - 1})" in str(caught.value)
     with pytest.raises(SimulationError, match=r"^AXI protocol: "):
