@@ -1,8 +1,9 @@
-"""Cycle counts of the units, exact: what ``tangente cycles`` adds up and the RTL is tested against."""
+"""Exact cycle counts of the units: ``tangente cycles`` adds them up, the RTL is tested for them."""
 
 from __future__ import annotations
 
-__all__ = ["SELECTION_GROUP", "selection", "POST_LATENCY", "POST_ERRORS_LATENCY", "post", "bias_update"]
+__all__ = ["SELECTION_GROUP", "selection", "POST_LATENCY", "POST_ERRORS_LATENCY", "post",
+           "bias_update"]
 
 #: Cycles from the one in which the post-processing unit accepts a job's last pair of sums to
 #: ``done``; and likewise for ready errors, which enter late.

