@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .clock import Clock
 from .config import Config
 from .isa import FLAGS, REGISTER_BITS, Cause, Instruction, Op, Reg, Space, decode, sign_extend
 from .state import LOADABLE, STORABLE, State, beats_per_unit, depth
@@ -13,6 +14,7 @@ __all__ = ["Machine"]
 
 _MASK = (1 << REGISTER_BITS) - 1
 _WRITABLE = frozenset(r for r in Reg if r is not Reg.MAX_ERROR)
+_READERS = frozenset({Op.MOV, Op.XOR, Op.BLT})
 _SCALAR = frozenset({Op.SET, Op.SETH, Op.ADD, Op.MOV, Op.XOR, Op.DBNZ, Op.BLT})
 
 
@@ -25,6 +27,7 @@ class Machine:
     registers : 64 integers of 24 bits.
     pc : the current instruction, or the one that halted.
     cause : why it halted; NONE while it can go on.
+    clock : the cycles that the RTL would take.
     """
 
     def __init__(self, config: Config, ddr_bytes: int = 1 << 20) -> None:
@@ -35,6 +38,7 @@ class Machine:
         self.pc = 0
         self.ddr_base = 0
         self.cause = Cause.NONE
+        self.clock = Clock(config)
 
     def load_program(self, words: Sequence[int], first: int = 0) -> None:
         """Write instruction words from address ``first``.
@@ -55,6 +59,7 @@ class Machine:
         self.pc, self.cause = pc, Cause.NONE
         self.state.clear_counters()
         self.registers[Reg.MAX_ERROR] = 0
+        self.clock.start()
 
     def run(self, max_instructions: int | None = None) -> Cause:
         """Execute until a halt, or for ``max_instructions``; returns the cause so far."""
@@ -83,12 +88,15 @@ class Machine:
             raise Fault(Cause.ILLEGAL)
         op, rd, imm, r = instruction.op, instruction.rd, instruction.imm, self.registers
         next_pc = self.pc + 1
+        self.clock.fetch()
         if op in _SCALAR:
             if rd not in _WRITABLE and not (op is Op.BLT and rd == Reg.MAX_ERROR):
                 raise Fault(Cause.ILLEGAL)
             rs = imm & 63
             if op in (Op.MOV, Op.XOR, Op.BLT) and rs not in _WRITABLE and rs != Reg.MAX_ERROR:
                 raise Fault(Cause.ILLEGAL)
+            if Reg.MAX_ERROR in (rd, rs) and op in _READERS:
+                self.clock.read_max_error()
             if op is Op.SET:
                 r[rd] = imm
             elif op is Op.SETH:
@@ -108,16 +116,31 @@ class Machine:
         elif op is Op.JMP:
             next_pc = imm
         elif op is Op.HALT:
+            self.clock.halt()
             raise Fault(Cause.DONE)
         else:
             if imm & ~FLAGS[op]:
                 raise Fault(Cause.ILLEGAL)
             if op in (Op.LOAD, Op.STORE):
                 self._transfer(op, imm)
-            elif op is not Op.WAIT:
-                execute(op, self.state, r, imm)
+            elif op is Op.WAIT:
+                self.clock.wait_transfer()
+            else:
+                self.execute(op, imm)
                 r[Reg.MAX_ERROR] = self.state.max_error
         self.pc = next_pc
+
+    def execute(self, op: Op, flags: int) -> None:
+        """Execute a tensor instruction; to be overridden by what only counts."""
+        execute(op, self.state, self.registers, flags)
+        self.clock.tensor(op, self.registers, flags)
+
+    def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
+        """Move data between DDR and a local memory; likewise."""
+        if op is Op.LOAD:
+            self.state.load(space, local, units, byte)
+        else:
+            self.state.store(space, local, units, byte)
 
     def _transfer(self, op: Op, number: int) -> None:
         allowed = LOADABLE if op is Op.LOAD else STORABLE
@@ -130,9 +153,8 @@ class Machine:
         if local + units > depth(space, self.config):
             raise Fault(Cause.ADDRESS)
         byte = self.ddr_base + 8 * r[Reg.DDR]
-        if byte + 8 * units * beats_per_unit(space, self.config) > self.state.ddr.size:
+        beats = units * beats_per_unit(space, self.config)
+        if byte + 8 * beats > self.state.ddr.size:
             raise Fault(Cause.BUS_READ if op is Op.LOAD else Cause.BUS_WRITE)
-        if op is Op.LOAD:
-            self.state.load(space, local, units, byte)
-        else:
-            self.state.store(space, local, units, byte)
+        self.move(op, space, units, local, byte)
+        self.clock.transfer(byte, beats, op is Op.STORE, op is Op.LOAD and space <= Space.TARGET)

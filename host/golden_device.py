@@ -21,7 +21,7 @@ _ACCESS = {register.name: register.access for register in registers.REGISTERS}
 
 
 class GoldenDevice:
-    """Executes programs in NumPy. It counts no cycles: CYCLES, STALL_LOAD and BUSY read as zero.
+    """Executes programs in NumPy; CYCLES, STALL_LOAD and BUSY are what the RTL would count.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ class GoldenDevice:
         return {
             "ID": registers.IDENTITY, "ISA_VERSION": isa.VERSION, "CONFIG_HASH": self.config.hash,
             "PC": machine.pc, "DDR_BASE": machine.ddr_base, "SEED": state.random,
-            "LOSS": state.loss, "CORRECT": state.correct, "SAMPLES": state.samples,
+            "CYCLES": machine.clock.now, "STALL_LOAD": machine.clock.stalled,
+            "BUSY": machine.clock.busy, "LOSS": state.loss, "CORRECT": state.correct, "SAMPLES": state.samples,
         }.get(name, 0)
 
     def write(self, name: str, value: int, word: int = 0) -> None:
