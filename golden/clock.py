@@ -147,7 +147,7 @@ class Clock:
             return free
         if op is Op.LOSS:
             squared = bool(flags & Flag.POST0)
-            return 1 + timing.loss(count, p, squared) + POST_ERRORS_LATENCY + 1
+            return 1 + timing.loss(count, p, squared) + POST_ERRORS_LATENCY
         if op is Op.SEL:
             if registers[Reg.K] == 0:
                 return 4
