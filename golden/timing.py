@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 __all__ = ["SELECTION_GROUP", "selection", "POST_LATENCY", "POST_ERRORS_LATENCY", "post",
-           "bias_update"]
+           "bias_update", "loss"]
 
 #: Cycles from the one in which the post-processing unit accepts a job's last pair of sums to
 #: ``done``; and likewise for ready errors, which enter late.
@@ -25,6 +25,14 @@ def post(pairs: int, two_cycles: bool) -> int:
 def bias_update(width: int) -> int:
     """Cycles from ``start`` to ``done`` of a BUP over ``width`` biases."""
     return post((width + 1) // 2, False)
+
+
+def loss(samples: int, outputs: int, squared: bool) -> int:
+    """Cycles of the loss unit from ``start`` to ``done``, with a consumer that is always ready.
+
+    Softmax takes three passes over the outputs and 17 cycles for the reciprocal.
+    """
+    return 19 + samples * (outputs if squared else 3 * outputs + 17)
 
 
 #: Neurons whose thresholds the selector seeks together.

@@ -21,7 +21,7 @@ INDEX_BITS = (SIGMOID_ENTRIES - 1).bit_length()
 
 
 class Sigmoid(wiring.Component):
-    """The sigmoid's table with two read ports; E = ``element_bits``. Takes half a block RAM.
+    """The sigmoid's table with two read ports; E = ``element_bits``. About 210 LUT (Yosys).
 
     Members
     -------

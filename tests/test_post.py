@@ -1,15 +1,15 @@
 """The post-processing unit against ``golden``: every post, flag, width and rate, and its cycles."""
 
 import dataclasses
+import functools
 import random
 from collections import deque
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from unit_bench import UnitBench
 
 from tangente.golden import timing
 from tangente.golden.config import PRESETS, Config
@@ -61,37 +61,24 @@ class Outcome:
     saturations: dict[str, int]
 
 
-class Bench:
-    """A running unit with its memories; :meth:`run` puts one job through it."""
+class Bench(UnitBench):
+    """A running unit with its memories."""
 
     def __init__(self, config: Config) -> None:
+        super().__init__(PostProcessor(config))
         self.config = config
-        self.dut = PostProcessor(config)
-        self.queue: deque = deque()
-        self.outcome: Outcome | Exception | None = None
-        self.simulator = Simulator(self.dut)
-        self.simulator.add_clock(1e-8)
-        self.simulator.add_testbench(self._testbench, background=True)
 
-    def run(self, job: Job, state: State, operands: np.ndarray,
-            reset_after: int | None = None) -> Outcome:
-        """Run ``job`` on ``operands``, (samples, width) sums or errors; ``state`` changes."""
-        self.outcome = None
-        self.queue.append((job, state, operands, reset_after))
-        while self.outcome is None:
-            self.simulator.advance()
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
+    async def task(self, ctx, state: State, jobs: list[tuple[Job, np.ndarray]],
+                   reset_after: int | None = None) -> list[Outcome]:
+        """Run ``jobs`` on their operands, (samples, width) sums or errors; ``state`` changes.
 
-    async def _testbench(self, ctx) -> None:
-        while True:
-            while not self.queue:
-                await ctx.tick()
-            try:
-                self.outcome = await self._job(ctx, *self.queue.popleft())
-            except Exception as error:  # raised again where the test waits
-                self.outcome = error
+        A job starts in the cycle after the one before is done.
+        """
+        await self._bias(ctx, state, True)
+        outcomes = [await self._job(ctx, job, state, operands, reset_after)
+                    for job, operands in jobs]
+        await self._bias(ctx, state, False)
+        return outcomes
 
     async def _bias(self, ctx, state: State, load: bool) -> None:
         """Copy the biases between ``state`` and the unit."""
@@ -110,7 +97,6 @@ class Bench:
 
     async def _job(self, ctx, job: Job, state: State, operands, reset_after) -> Outcome:
         dut, rng = self.dut, random.Random(job.seed)
-        await self._bias(ctx, state, True)
         registers = job.registers_list()
         for reg in Reg:
             if reg.name.lower() in dut.job.shape().members:
@@ -169,7 +155,6 @@ class Bench:
                          dut.errors.ready)
                 assert not any(ctx.get(signal) for signal in quiet)
                 await ctx.tick()
-        await self._bias(ctx, state, False)
         return Outcome(ended, cycle - 1, last_accept, counts)
 
     def _elements(self, value: int) -> list[int]:
@@ -181,7 +166,9 @@ class Bench:
         if not ctx.get(self.dut.slope_read_enable):
             return random.getrandbits(2 * self.config.element_bits)
         mask = (1 << self.config.element_bits) - 1
-        even, odd = state.pairs[ctx.get(self.dut.slope_read_address)].tolist()
+        # A read beyond the memory wraps; only a write would do harm.
+        address = ctx.get(self.dut.slope_read_address) % self.config.pairs
+        even, odd = state.pairs[address].tolist()
         return even & mask | (odd & mask) << self.config.element_bits
 
     def _write(self, ctx, state: State) -> None:
@@ -200,14 +187,9 @@ class Bench:
             state.rows[row, 2 * pair:2 * pair + 2] = self._elements(ctx.get(dut.row_write_data))
 
 
-_BENCHES: dict[str, Bench] = {}
-
-
+@functools.cache
 def bench(name: str) -> Bench:
-    """One simulator a configuration for all tests: jobs come one after the other, as on the chip."""
-    if name not in _BENCHES:
-        _BENCHES[name] = Bench(CONFIGS[name])
-    return _BENCHES[name]
+    return Bench(CONFIGS[name])
 
 
 def _state(config: Config, seed: int) -> State:
@@ -224,7 +206,7 @@ def _state(config: Config, seed: int) -> State:
 
 
 def _operands(config: Config, job: Job) -> np.ndarray:
-    """Sums whose magnitude varies up to ``sum_bits``, with ties and limits among them; or errors."""
+    """Errors; or sums whose magnitude varies up to ``sum_bits``, with ties among them."""
     rng = np.random.default_rng(job.seed)
     shape = (job.count, job.width)
     if job.mode == PostMode.ERRORS:
@@ -250,24 +232,22 @@ def _golden(job: Job, state: State, operands: np.ndarray) -> dict[str, int]:
     return {name: state.saturations[name] for name in ("logit", "activation", "error", "bias")}
 
 
-def _check(name: str, job: Job) -> str:
-    """Put ``job`` through both and compare all memories; returns how it ended."""
-    config = CONFIGS[name]
-    expected, actual = _state(config, job.seed), _state(config, job.seed)
-    operands = _operands(config, job)
-    try:
-        counts = _golden(job, expected, operands)
-    except Fault as fault:
-        assert fault.cause == Cause.ADDRESS
-        assert bench(name).run(job, actual, operands).ended == "fault"
-        return "fault"
-    outcome = bench(name).run(job, actual, operands)
-    assert outcome.ended == "done"
+def _check(name: str, *jobs: Job) -> None:
+    """Put ``jobs`` through both and compare all memories, counts and cycles."""
+    config, seed = CONFIGS[name], jobs[0].seed
+    expected, actual = _state(config, seed), _state(config, seed)
+    operands = [_operands(config, job) for job in jobs]
+    counts = []
+    for job, values in zip(jobs, operands):
+        expected.clear_counters()
+        counts.append(_golden(job, expected, values))
+    outcomes = bench(name).run(actual, list(zip(jobs, operands)))
     for memory in ("pairs", "rows", "logits", "biases"):
         np.testing.assert_array_equal(getattr(actual, memory), getattr(expected, memory), memory)
-    assert outcome.saturations == counts
-    _check_cycles(job, outcome)
-    return "done"
+    for job, outcome, count in zip(jobs, outcomes, counts):
+        assert outcome.ended == "done"
+        assert outcome.saturations == count
+        _check_cycles(job, outcome)
 
 
 def _check_cycles(job: Job, outcome: Outcome) -> None:
@@ -327,15 +307,122 @@ def _jobs(draw, config: Config) -> Job:
                draw(st.sampled_from([8, 20, 30, 38, 47])))
 
 
-_SETTINGS = settings(max_examples=100, deadline=None, derandomize=True, database=None,
-                     suppress_health_check=list(HealthCheck))
+def _settings(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None, derandomize=True, database=None,
+                    suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_equals_golden(name: str) -> None:
-    @_SETTINGS
+    @_settings(50)
     @given(_jobs(CONFIGS[name]))
     def check(job: Job) -> None:
-        assert _check(name, job) == "done"
+        _check(name, job)
 
     check()
+
+
+def test_jobs_in_succession() -> None:
+    """A job may start in the cycle after ``done`` of any other."""
+    @_settings(15)
+    @given(st.lists(_jobs(CONFIGS["tiny"]), min_size=2, max_size=4))
+    def check(jobs: list[Job]) -> None:
+        _check("tiny", *jobs)
+
+    check()
+
+
+def _job(mode: PostMode, flags: Flag, width: int, count: int, **registers: int) -> Job:
+    """A job without stalls, whose results fit unless ``registers`` say otherwise."""
+    pairs = (width + 1) // 2
+    values = {Reg.SHIFT: 4, Reg.SHIFT2: 2, Reg.B_SHIFT: 4, Reg.Y_STRIDE: pairs,
+              Reg.YR_STRIDE: CONFIGS["tiny"].tiles(width), Reg.F_BASE: 1024,
+              Reg.F_STRIDE: CONFIGS["tiny"].tiles(width), Reg.G_STRIDE: pairs}
+    values |= {Reg[name]: value for name, value in registers.items()}
+    return Job(mode, flags, width, count, values, 7, 0.0, 20)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("width", range(1, 10))
+@pytest.mark.parametrize("mode", [PostMode.SUMS, PostMode.ERRORS])
+def test_gradients_of_narrow_layers(mode: PostMode, width: int, stall: float) -> None:
+    """The same gradient is read again before it was written; 40 times 255 also wraps 16 bits."""
+    job = _job(mode, Flag(Post.DELTA.value) | Flag.BIAS_GRADIENT, width, 40, SHIFT=0, SHIFT2=0)
+    job.stall = stall
+    _check("tiny", job)
+
+
+_ACT, _LOGIT, _DELTA = (Flag(post.value) for post in Post)
+_S, _E, _B = PostMode
+
+#: Mode, flags, width, samples, and the registers that reach the last unit of a memory; the fault
+#: comes with the register given last one higher. tiny: 4096 pairs, 2048 rows of 4, 256 logits, 64
+#: biases.
+EDGES = {
+    "activation pairs": (_S, _ACT | Flag.PAIRS, 5, 3, {"Y_STRIDE": 40, "Y_BASE": 4013}),
+    "activation rows": (_S, _ACT | Flag.ROWS, 5, 3, {"YR_STRIDE": 40, "YR_BASE": 1966}),
+    "slope rows": (_S, _ACT | Flag.SLOPE_ROWS, 5, 3, {"F_STRIDE": 40, "F_BASE": 1966}),
+    "slope rows beside rows": (_S, _ACT | Flag.SLOPE_ROWS | Flag.ROWS, 5, 3,
+                               {"F_STRIDE": 40, "F_BASE": 1966}),
+    "activation bias": (_S, _ACT, 5, 3, {"B_BASE": 61}),
+    "logits": (_S, _LOGIT, 5, 3, {"Y_STRIDE": 40, "Y_BASE": 173}),
+    "logit bias": (_S, _LOGIT, 5, 3, {"B_BASE": 61}),
+    "error pairs": (_S, _DELTA | Flag.PAIRS, 1, 3, {"Y_BASE": 1, "Y_STRIDE": 2047}),
+    "error rows": (_S, _DELTA | Flag.ROWS, 9, 2, {"YR_STRIDE": 3, "YR_BASE": 2042}),
+    "slopes": (_S, _DELTA | Flag.SLOPE, 5, 3, {"G_STRIDE": 40, "G_BASE": 4013}),
+    "error gradient": (_S, _DELTA | Flag.BIAS_GRADIENT, 5, 3, {"B_BASE": 61}),
+    "ready error pairs": (_E, Flag.PAIRS, 5, 3, {"Y_STRIDE": 40, "Y_BASE": 4013}),
+    "ready error rows": (_E, Flag.ROWS, 5, 3, {"YR_STRIDE": 40, "YR_BASE": 1966}),
+    "ready error gradient": (_E, Flag.BIAS_GRADIENT, 5, 3, {"B_BASE": 61}),
+    "bias update": (_B, Flag(0), 5, 1, {"B_BASE": 61}),
+    "a stride of 2^16 - 1": (_S, _ACT, 2, 2, {"Y_STRIDE": 65535, "YR_STRIDE": 65535,
+                                              "G_STRIDE": 65535, "B_BASE": 63}),
+}
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_address_beyond_memory(case: str) -> None:
+    """The last address is taken; one more is a fault, after which the unit works on."""
+    mode, flags, width, count, registers = EDGES[case]
+    job = _job(mode, flags, width, count, **registers)
+    _check("tiny", job)
+    config = CONFIGS["tiny"]
+    *_, last = registers
+    job.registers[Reg[last]] += 1
+    expected, actual = _state(config, job.seed), _state(config, job.seed)
+    operands = _operands(config, job)
+    with pytest.raises(Fault) as raised:
+        _golden(job, expected, operands)
+    assert raised.value.cause == Cause.ADDRESS
+    outcome, = bench("tiny").run(actual, [(job, operands)])
+    assert outcome.ended == "fault"
+    job.registers[Reg[last]] -= 1
+    _check("tiny", job)
+
+
+def test_fault_does_not_wrap() -> None:
+    """What lies beyond the end is not written to the beginning."""
+    job = _job(_S, _DELTA | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT, 8, 1, Y_BASE=4094,
+               YR_BASE=1000, B_BASE=10)
+    state = _state(CONFIGS["tiny"], 1)
+    before = state.pairs.copy()
+    outcome, = bench("tiny").run(state, [(job, _operands(CONFIGS["tiny"], job))])
+    assert outcome.ended == "fault"
+    np.testing.assert_array_equal(state.pairs[:4094], before[:4094])
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 7, 15, 16, 20, 25])
+def test_reset_drops_the_job(cycles: int) -> None:
+    """Nothing comes out after a reset (the bench looks), and the next job is right."""
+    flags = _ACT | Flag.PAIRS | Flag.ROWS | Flag.SLOPE_ROWS
+    job = _job(_S, flags, 9, 2)
+    config = CONFIGS["tiny"]
+    outcome, = bench("tiny").run(_state(config, 1), [(job, _operands(config, job))],
+                                 cycles)
+    assert outcome.ended == "reset"
+    _check("tiny", job)
+
+
+def test_latencies() -> None:
+    assert PostProcessor.LATENCY == timing.POST_LATENCY
+    assert PostProcessor.ERRORS_LATENCY == timing.POST_ERRORS_LATENCY
