@@ -251,6 +251,13 @@ def test_strobes(model: Model) -> None:
     model.write(address("DDR_BASE"), 0x11223344)
     model.write(address("DDR_BASE"), 0xAABBCCDD, strobes=0b0101)
     assert model.read(address("DDR_BASE")) == 0x11BB33DD
+    # What stands in a byte without its strobe is no command.
+    start(model, (LOAD, Space.INPUT, 0, 0, 2000))
+    model.write(address("CONTROL"), 0xFFFFFFFF, strobes=0b1110)
+    model.wait(3000)
+    assert model.read(address("STATUS")) == halted(Cause.DONE)
+    model.write(address("CONTROL"), 0xFFFFFFFF, strobes=0b1110)
+    assert model.read(address("STATUS")) == halted(Cause.DONE)
 
 
 def test_long_runs_count(model: Model) -> None:

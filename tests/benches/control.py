@@ -16,6 +16,8 @@ from tangente.golden.registers import Access, address
 from tangente.rtl.control import counters
 
 CONFIG = preset("tiny")
+#: A test that waits for an answer in vain fails.
+BOUND = {"timeout_time": 100, "timeout_unit": "us"}
 WINDOW = registers.PROGRAM_WINDOW
 INPUTS = ("running", "halted", "resetting", "cause", "pc", "random_state", *counters())
 
@@ -82,7 +84,7 @@ class TB:
         return value
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 async def constants_and_defaults(dut) -> None:
     tb = TB(dut)
     await tb.begin()
@@ -96,7 +98,7 @@ async def constants_and_defaults(dut) -> None:
         assert getattr(dut, name).value == 0
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(idle=[0.0, 0.5], pressure=[0.0, 0.5])
 async def stores_bytes(dut, idle: float, pressure: float) -> None:
     """Writes of every alignment against a plain array of bytes, engine and read-back."""
@@ -130,7 +132,7 @@ async def stores_bytes(dut, idle: float, pressure: float) -> None:
     assert not {"start", "stop", "reset"} & set(tb.pulses)
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 @cocotb.parametrize(idle=[0.0, 0.6], pressure=[0.0, 0.6])
 async def overlapping_accesses(dut, idle: float, pressure: float) -> None:
     """Many accesses under way at once are answered in order, none lost, none doubled."""
@@ -150,7 +152,7 @@ async def overlapping_accesses(dut, idle: float, pressure: float) -> None:
     assert tb.program == list(enumerate(words))
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 async def seed_loads_with_its_high_word(dut) -> None:
     tb = TB(dut)
     await tb.begin()
@@ -163,7 +165,7 @@ async def seed_loads_with_its_high_word(dut) -> None:
     assert [await tb.value("SEED", word) for word in (0, 1)] == [0x89ABCDEF, 0x01234567]
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 async def errors_are_answered_and_change_nothing(dut) -> None:
     tb = TB(dut)
     await tb.begin()
@@ -190,7 +192,7 @@ async def errors_are_answered_and_change_nothing(dut) -> None:
     assert tb.program == [(CONFIG.program_words - 1, 0x89ABCDEF)]
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 async def commands(dut) -> None:
     """Every value of CONTROL in every state of the engine."""
     tb = TB(dut)
@@ -212,7 +214,7 @@ async def commands(dut) -> None:
     assert tb.pulses == []
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 async def status_and_interrupt(dut) -> None:
     tb = TB(dut)
     await tb.begin()
@@ -228,7 +230,7 @@ async def status_and_interrupt(dut) -> None:
     assert await tb.value("PC") == 0xBEEF
 
 
-@cocotb.test()
+@cocotb.test(**BOUND)
 async def counters_are_coherent(dut) -> None:
     tb = TB(dut)
     await tb.begin()
