@@ -10,7 +10,7 @@ from .device import PAGE, Buffer, Device
 from .driver import Counters, Driver
 from .scales import Rate
 
-__all__ = ["Session", "ddr_bytes"]
+__all__ = ["Session", "buffer_beats", "ddr_bytes"]
 
 Memory = npt.NDArray[np.int16]
 
@@ -26,6 +26,11 @@ def _sizes(compiled: Compiled, chunk_batches: int) -> tuple[int, int, int, int]:
 def ddr_bytes(compiled: Compiled, chunk_batches: int) -> int:
     """DDR that a session takes."""
     return sum(-(-size // PAGE) * PAGE for size in _sizes(compiled, chunk_batches))
+
+
+def buffer_beats(compiled: Compiled, chunk_batches: int) -> tuple[int, int]:
+    """DDR addresses, in beats, of a session's inputs and targets on a device of its own."""
+    return 0, -(-_sizes(compiled, chunk_batches)[0] // PAGE) * PAGE // 8
 
 
 class Session:

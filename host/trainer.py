@@ -25,7 +25,7 @@ from .options import Options
 from .progress import Event
 from .session import Session, ddr_bytes
 
-__all__ = ["CLOCK_MHZ", "Result", "learning_rate", "train"]
+__all__ = ["CLOCK_MHZ", "Chunk", "Result", "chunk_batches", "chunks", "learning_rate", "train"]
 
 #: Clock for which times are stated: FCLK0 of the board.
 CLOCK_MHZ = 100.0
@@ -91,6 +91,37 @@ def learning_rate(options: Options, done: float) -> float:
     return options.lr * min(1.0, (1.0 - done) / options.lr_decay)
 
 
+def chunk_batches(options: Options, samples: int) -> int:
+    """Batches that one start trains on: an epoch is cut for progress and the learning rate."""
+    return math.ceil(math.ceil(samples / options.batch) / _CHUNKS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A part of an epoch that one start trains on, with one learning rate.
+
+    Members
+    -------
+    epoch, first, samples : which samples of which epoch, from 0.
+    lr : the learning rate.
+    """
+
+    epoch: int
+    first: int
+    samples: int
+    lr: float
+
+
+def chunks(options: Options, samples: int) -> Iterator[Chunk]:
+    """All chunks of a run of ``samples`` an epoch."""
+    step = chunk_batches(options, samples) * options.batch
+    for epoch in range(options.epochs):
+        for first in range(0, samples, step):
+            size = min(step, samples - first)
+            done = (epoch * samples + first + size / 2) / (options.epochs * samples)
+            yield Chunk(epoch, first, size, learning_rate(options, done))
+
+
 def train(options: Options, dataset: Dataset, *,
           progress: Callable[[Event], None] | None = None, verify: bool = False,
           waves: str | os.PathLike[str] | None = None, quiet: bool = False) -> Result:
@@ -116,8 +147,7 @@ def train(options: Options, dataset: Dataset, *,
     """
     compiled = compile_network(options)
     samples = _check(options, dataset)
-    batches = math.ceil(samples / options.batch)
-    step = math.ceil(batches / _CHUNKS)
+    step = chunk_batches(options, samples)
     with contextlib.ExitStack() as stack:
         report = None if quiet else lambda line: print(f"tangente: {line}", file=sys.stderr,
                                                        flush=True)
@@ -128,7 +158,7 @@ def train(options: Options, dataset: Dataset, *,
                 name, compiled.config, ddr_bytes=ddr_bytes(compiled, step),
                 waves=Path(waves) if waves is not None and index == 0 else None, report=report))
             sessions.append(Session(compiled, device, chunk_batches=step))
-        return _train(options, dataset, compiled, sessions, samples, step * options.batch, progress)
+        return _train(options, dataset, compiled, sessions, samples, progress)
 
 
 def _check(options: Options, dataset: Dataset) -> int:
@@ -148,7 +178,7 @@ def _check(options: Options, dataset: Dataset) -> int:
 
 
 def _train(options: Options, dataset: Dataset, compiled: Compiled, sessions: list[Session],
-           samples: int, step: int, progress: Callable[[Event], None] | None) -> Result:
+           samples: int, progress: Callable[[Event], None] | None) -> Result:
     start = _State(*compiled.network.initial())
     for session in sessions:
         session.upload(start.weights, start.biases, options.seed)
@@ -156,26 +186,26 @@ def _train(options: Options, dataset: Dataset, compiled: Compiled, sessions: lis
     differing = 0
     began, wall = time.monotonic(), 0.0
     epoch_counters = Counters()
-    for epoch, order in enumerate(_orders(options, len(dataset.train_images), samples)):
-        epoch_counters = Counters()
-        for first in range(0, samples, step):
-            chosen = order[first:first + step]
-            done = (epoch * samples + first + len(chosen) / 2) / (options.epochs * samples)
-            rate = compiled.network.scales.rate(learning_rate(options, done))
-            for index, session in enumerate(sessions):
-                began = time.monotonic()
-                counters = session.train(dataset.train_images[chosen],
-                                         dataset.train_labels[chosen], rate)
-                totals[index] += counters
-                if index == 0:
-                    wall += time.monotonic() - began
-                    epoch_counters += counters
-            if progress is not None:
-                progress(Event(
-                    epoch=epoch + 1, epochs=options.epochs, samples_done=first + len(chosen),
-                    samples_total=samples, loss=epoch_counters.loss * _NATS / (first + len(chosen)),
-                    accuracy=epoch_counters.correct / (first + len(chosen)),
-                    cycles=totals[0].cycles))
+    orders = list(_orders(options, len(dataset.train_images), samples))
+    for chunk in chunks(options, samples):
+        chosen = orders[chunk.epoch][chunk.first:chunk.first + chunk.samples]
+        rate = compiled.network.scales.rate(chunk.lr)
+        if chunk.first == 0:
+            epoch_counters = Counters()
+        for index, session in enumerate(sessions):
+            began = time.monotonic()
+            counters = session.train(dataset.train_images[chosen], dataset.train_labels[chosen],
+                                     rate)
+            totals[index] += counters
+            if index == 0:
+                wall += time.monotonic() - began
+                epoch_counters += counters
+        if progress is not None:
+            done = chunk.first + chunk.samples
+            progress(Event(
+                epoch=chunk.epoch + 1, epochs=options.epochs, samples_done=done,
+                samples_total=samples, loss=epoch_counters.loss * _NATS / done,
+                accuracy=epoch_counters.correct / done, cycles=totals[0].cycles))
     tests = [session.test(dataset.test_images, dataset.test_labels) for session in sessions]
     ends = [_State(*session.download()) for session in sessions]
     for counters, test, end in zip(totals[1:], tests[1:], ends[1:]):
@@ -209,7 +239,7 @@ class _State:
 
 
 def _differing_counters(one: Counters, other: Counters) -> int:
-    """Counters that differ; cycles are not compared, golden counts none."""
-    pairs = [(one.loss, other.loss), (one.correct, other.correct), (one.samples, other.samples),
+    """Counters that differ: golden predicts the cycles too."""
+    pairs = [(one.cycles, other.cycles), (one.loss, other.loss), (one.correct, other.correct), (one.samples, other.samples),
              *zip(one.saturations, other.saturations)]
     return sum(a != b for a, b in pairs)
