@@ -87,6 +87,30 @@ def _matrix(words: npt.NDArray[np.int16], tiles: int, mask: int,
                 result[row + half, column + lane] = words[w, half * lanes + lane] & mask
 
 
+@numba.njit(cache=True)
+def _own(words: npt.NDArray[np.int16], mask: int, slopes: npt.NDArray[np.int16], shift: int,
+         limit: int, result: npt.NDArray[np.int16]) -> int:
+    """Rounded products of codes and slopes to ``result`` (neurons, tiles, lanes); how many clamped.
+
+    As :func:`tangente.golden.formats.requantise`, with no array in between.
+    """
+    tiles, lanes = slopes.shape
+    half = np.int64(1) << shift >> 1
+    low = (np.int64(1) << shift) - 1
+    saturated = 0
+    for h in range(result.shape[0]):
+        for t in range(tiles):
+            word = words[h // 2 * tiles + t, h % 2 * lanes:]
+            for lane in range(lanes):
+                total = np.int64(word[lane] & mask) * slopes[t, lane] + half
+                value = total >> shift
+                value -= (total & low == 0) & (value & 1) & (shift > 0)
+                clamped = min(max(value, -limit), limit)
+                saturated += clamped != value
+                result[h, t, lane] = clamped
+    return saturated
+
+
 class _Tensor:
     """One tensor instruction: registers ``r``, flags, state."""
 
@@ -295,11 +319,15 @@ class _Tensor:
         _operand(self[Reg.TILES] < 256)
         p, q, deep = self[Reg.P], self[Reg.Q], self[Reg.TILES]
         tiles = self.config.tiles(q)
-        weights = self.matrix()[:p]
+        base = self[Reg.M_BASE]
+        _address(base + _pairs(p) * tiles <= self.config.weight_words)
+        words = self.s.weights[base:base + _pairs(p) * tiles]
         _address(self[Reg.V_BASE] + tiles <= self.config.rows)
-        slopes = self.s.rows[self[Reg.V_BASE]:self[Reg.V_BASE] + tiles].reshape(-1)
-        own = weights * slopes
-        parts = [(own, self[Reg.SHIFT2])]
+        slopes = self.s.rows[self[Reg.V_BASE]:self[Reg.V_BASE] + tiles]
+        rows = np.empty((p, deep + tiles, self.lanes), np.int16)
+        limit = self.config.element_max
+        self.count("derivative", _own(words, -(1 << (16 - self[Reg.CODE_BITS])), slopes,
+                                      self[Reg.SHIFT2], limit, rows[:, deep:]))
         if deep:
             _address(self[Reg.G_BASE] + _pairs(q) <= self.config.pairs)
             a = self.s.pairs[self[Reg.G_BASE]:self[Reg.G_BASE] + _pairs(q)].reshape(-1)[:q]
@@ -307,13 +335,10 @@ class _Tensor:
             base, stride = self[Reg.R_BASE], self[Reg.R_STRIDE]
             _address(_last(base, stride, q, deep) <= self.config.rows)
             below = _runs(self.s.rows, base, stride, q, deep).astype(np.float64).reshape(q, -1)
-            parts.insert(0, ((weights[:, :q] * scale) @ below, self[Reg.SHIFT]))
-        results = []
-        for sums, shift in parts:
-            values, clipped = requantise(sums, shift, self.config.element_bits)
+            values, clipped = requantise((self.matrix()[:p, :q] * scale) @ below, self[Reg.SHIFT],
+                                         self.config.element_bits)
             self.count("derivative", clipped)
-            results.append(values)
-        rows = np.concatenate(results, 1).reshape(p, deep + tiles, self.lanes)
+            rows[:, :deep] = values.reshape(p, deep, self.lanes)
         base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
         _address(_last(base, stride, p, deep + tiles) <= self.config.rows)
         _write_runs(self.s.rows, base, stride, rows)
