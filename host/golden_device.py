@@ -74,7 +74,8 @@ class GoldenDevice:
             "ID": registers.IDENTITY, "ISA_VERSION": isa.VERSION, "CONFIG_HASH": self.config.hash,
             "PC": machine.pc, "DDR_BASE": machine.ddr_base, "SEED": state.random,
             "CYCLES": machine.clock.now, "STALL_LOAD": machine.clock.stalled,
-            "BUSY": machine.clock.busy, "LOSS": state.loss, "CORRECT": state.correct, "SAMPLES": state.samples,
+            "BUSY": machine.clock.busy, "LOSS": state.loss, "CORRECT": state.correct,
+            "SAMPLES": state.samples,
         }.get(name, 0)
 
     def write(self, name: str, value: int, word: int = 0) -> None:

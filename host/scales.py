@@ -31,7 +31,7 @@ from tangente.golden.isa import LOGIT_FRACTION, SHIFT_MAX
 
 from .options import Options
 
-__all__ = ["GAINS", "Rate", "Scales"]
+__all__ = ["Rate", "Scales"]
 
 INPUT_FRACTION = 8
 BIAS_FRACTION = 12
@@ -41,10 +41,11 @@ _SIGMOID_Z_FRACTION = 6
 #: Fraction bits that a hidden error keeps until it is multiplied by a sigmoid's slope.
 _SLOPE_GUARD = 5
 
-#: Power of two that a layer's weights are worth, by code bits: codes span +-2^gain. Few codes must
-#: be small steps, so the span shrinks with the bits (2 bits: -1/8, 0, 1/8).
-GAINS = {2: -2, 3: -2, 4: -2, 5: -1, 6: -1, 7: 0, 8: 0}
-_OTHER_GAIN = 1
+#: How far the weights' span is above the deviation of good initial weights, sqrt(2 / inputs) of
+#: the narrowest layer, in powers of two by code bits: few codes must be small steps (inputs 100:
+#: -1/8, 0, 1/8). Wider codes span +-2.
+_SPANS = {2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 7: 3, 8: 3}
+_LARGEST_GAIN = 1
 #: Biases have 16 bits; beside weights of few bits they take this power of two less of the rate.
 _BIAS_RATE = {2: 2, 3: 2, 4: 1}
 
@@ -72,8 +73,11 @@ class Scales:
 
     @property
     def gain(self) -> int:
-        """A code's full scale is 2^gain."""
-        return GAINS.get(self.options.bits, _OTHER_GAIN)
+        """A code's full scale is 2^gain, for all layers."""
+        if self.options.bits not in _SPANS:
+            return _LARGEST_GAIN
+        deviation = round(0.5 * math.log2(2 / min(self.options.layers[:-1])))
+        return min(deviation + _SPANS[self.options.bits], _LARGEST_GAIN)
 
     @property
     def weight(self) -> int:
