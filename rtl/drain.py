@@ -12,6 +12,9 @@ from .ram import delay
 
 __all__ = ["Drain"]
 
+#: 4095 products of a 16-bit code and a 9-bit element.
+_SUM_BITS = 37
+
 
 class Drain(wiring.Component):
     """Captures sum0 + sum1 of every lane; then lanes 2i, 2i + 1 come out, one pair a cycle.
@@ -47,14 +50,14 @@ class Drain(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         second = delay(m, self.capture, 1, "second")
-        captured = []
-        for lane in range(self.lanes):
-            value = Signal(signed(48), name=f"captured_{lane}", reset_less=True)
-            with m.If(self.capture):
-                m.d.sync += value.eq(getattr(self, f"sums0_{lane}"))
-            with m.Elif(second):
-                m.d.sync += value.eq(value + getattr(self, f"sums1_{lane}"))
-            captured.append(value)
+        # The halves are kept apart, so that one adder a pair does for all lanes.
+        captured: tuple[list, list] = ([], [])
+        for half, now in ((0, self.capture), (1, second)):
+            for lane in range(self.lanes):
+                value = Signal(signed(_SUM_BITS), name=f"captured{half}_{lane}", reset_less=True)
+                with m.If(now):
+                    m.d.sync += value.eq(getattr(self, f"sums{half}_{lane}"))
+                captured[half].append(value)
 
         ready, pairs, index = Signal(), Signal(8), Signal(8)
         end = Signal()
@@ -73,12 +76,11 @@ class Drain(wiring.Component):
         with m.If(self.reset_job):
             m.d.sync += [ready.eq(0), self.busy.eq(0), second.eq(0)]
 
-        m.d.comb += [
-            self.even.eq(pick(m, captured[0::2], index[:max(1, (self.lanes // 2 - 1).bit_length())],
-                              "even")),
-            self.odd.eq(pick(m, captured[1::2], index[:max(1, (self.lanes // 2 - 1).bit_length())],
-                             "odd")),
-        ]
+        place = index[:max(1, (self.lanes // 2 - 1).bit_length())]
+        for first, result in ((0, self.even), (1, self.odd)):
+            m.d.comb += result.eq(sum(
+                pick(m, captured[half][first::2], place, f"lane{first}_half{half}")
+                for half in (0, 1)))
         valid = Signal()
         m.d.sync += [valid.eq(self.take_credit & ~self.reset_job),
                      self.result_valid.eq(valid & ~self.reset_job)]
