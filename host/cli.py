@@ -128,6 +128,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "recipe's", type=float, metavar="PART")
     add("--epochs", "passes over the training set", type=int, metavar="N")
     add("--samples", "training samples an epoch, else all", type=int, metavar="N")
+    add("--test-samples", "test samples, else all (sim: at most 1,000)", type=int, metavar="N")
     add("--seed", "of weights, order and random rounding: equal seeds, equal bits", type=int,
         metavar="N")
 

@@ -28,7 +28,7 @@ _LARGE = {"preset": "pynq_z2", "layers": LARGE_LAYERS}
 #: Keys of the figures that are known before the first sample.
 _SETTINGS = ("device", "preset", "dataset", "algorithm", "layers", "registers", "output_registers",
              "bits", "accumulator_bits", "update", "activation", "batch", "lr", "lr_decay",
-             "epochs", "samples", "seed")
+             "epochs", "samples", "test_samples", "seed")
 #: Keys that only the end of a run brings.
 _OUTCOMES = ("train_loss", "test_accuracy", "cycles", "cycles_per_sample", "clock_mhz",
              "mismatches", "saturations", "wall_s", "cycles_per_second")

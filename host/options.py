@@ -15,6 +15,8 @@ DEVICES = ("golden", "sim")
 #: smallest state that trains like 16 bits; a finer code wastes less by a wide accumulator.
 ACCUMULATOR_BITS = {2: 5, 3: 5, 4: 5}
 _OTHER_ACCUMULATOR_BITS = 6
+#: Errors of magnitude 255 of so many samples fit the 16-bit bias gradients.
+MAX_BATCH = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Options:
     lr_decay : last part of the run, 0 to 1, in which the rate falls linearly to zero.
     epochs : passes over the training set.
     samples : training samples an epoch; all by default.
+    test_samples : test samples; all by default, on the simulated RTL at most 1,000.
     seed : of initial weights, the samples' order and random rounding.
 
     Raises
@@ -63,6 +66,7 @@ class Options:
     lr_decay: float | None = None
     epochs: int = 5
     samples: int | None = None
+    test_samples: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -98,16 +102,18 @@ class Options:
         if self.update == "event" and not 1 <= self.accumulator_bits <= most:
             raise ValueError(f"accumulator_bits must lie between 1 and {most} for the event update "
                              f"of {self.bits}-bit weights, not {self.accumulator_bits!r}")
-        if not 1 <= self.batch <= 4095:
-            raise ValueError(f"batch must lie between 1 and 4095, not {self.batch!r}")
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise ValueError(f"batch must lie between 1 and {MAX_BATCH}, not {self.batch!r}")
         if self.lr is not None and not 0 < self.lr <= 64:
             raise ValueError(f"lr must be positive and at most 64, not {self.lr!r}")
         if self.lr_decay is not None and not 0 <= self.lr_decay <= 1:
             raise ValueError(f"lr_decay must lie between 0 and 1, not {self.lr_decay!r}")
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {self.epochs!r}")
-        if self.samples is not None and self.samples < 1:
-            raise ValueError(f"samples must be at least 1, not {self.samples!r}")
+        for name in ("samples", "test_samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
         if not 0 <= self.seed < 1 << 32:
             raise ValueError(f"seed must lie between 0 and 2^32 - 1, not {self.seed!r}")
         if self.lr is None or self.lr_decay is None:

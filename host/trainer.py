@@ -31,6 +31,8 @@ __all__ = ["CLOCK_MHZ", "Chunk", "Result", "chunk_batches", "chunks", "learning_
 CLOCK_MHZ = 100.0
 #: Starts an epoch is divided into: steps of the progress bar and of the learning rate.
 _CHUNKS = 32
+#: Test samples on the simulated RTL, if the options name no number.
+SIM_TEST_SAMPLES = 1000
 #: Nats in one unit of register LOSS, 1/256 bit.
 _NATS = math.log(2) / 256
 
@@ -44,7 +46,7 @@ class Result:
     options : what was asked for.
     samples : training samples an epoch.
     train_loss : mean loss of the last epoch's samples, as they were met, in nats.
-    test_accuracy : 0 to 1.
+    test_samples, test_accuracy : samples tested, and the share of them that were right.
     cycles : clock cycles of training; 0 on a device that counts none.
     saturations : values that saturated in training, by name.
     mismatches : words of memory and counters that differ from golden's; None if not verified.
@@ -55,6 +57,7 @@ class Result:
     options: Options
     samples: int
     train_loss: float
+    test_samples: int
     test_accuracy: float
     cycles: int
     saturations: dict[str, int]
@@ -71,7 +74,7 @@ class Result:
         return {
             **dataclasses.asdict(self.options), "layers": list(self.options.layers),
             "samples": self.samples, "train_loss": self.train_loss,
-            "test_accuracy": self.test_accuracy, "cycles": self.cycles,
+            "test_samples": self.test_samples, "test_accuracy": self.test_accuracy, "cycles": self.cycles,
             "cycles_per_sample": self.cycles / trained if self.cycles else None,
             "clock_mhz": CLOCK_MHZ, "mismatches": self.mismatches,
             "saturations": self.saturations, "wall_s": self.wall_s,
@@ -177,6 +180,12 @@ def _check(options: Options, dataset: Dataset) -> int:
     return options.samples or available
 
 
+def _test_samples(options: Options, dataset: Dataset) -> int:
+    """How many are tested: a simulated RTL takes minutes for the 10,000 of MNIST."""
+    wanted = options.test_samples or (SIM_TEST_SAMPLES if options.device == "sim" else None)
+    return min(wanted or len(dataset.test_images), len(dataset.test_images))
+
+
 def _train(options: Options, dataset: Dataset, compiled: Compiled, sessions: list[Session],
            samples: int, progress: Callable[[Event], None] | None) -> Result:
     start = _State(*compiled.network.initial())
@@ -206,14 +215,16 @@ def _train(options: Options, dataset: Dataset, compiled: Compiled, sessions: lis
                 epoch=chunk.epoch + 1, epochs=options.epochs, samples_done=done,
                 samples_total=samples, loss=epoch_counters.loss * _NATS / done,
                 accuracy=epoch_counters.correct / done, cycles=totals[0].cycles))
-    tests = [session.test(dataset.test_images, dataset.test_labels) for session in sessions]
+    count = _test_samples(options, dataset)
+    tests = [session.test(dataset.test_images[:count], dataset.test_labels[:count])
+             for session in sessions]
     ends = [_State(*session.download()) for session in sessions]
     for counters, test, end in zip(totals[1:], tests[1:], ends[1:]):
         differing += end.differing(ends[0])
         differing += _differing_counters(counters, totals[0]) + _differing_counters(test, tests[0])
     return Result(
         options=options, samples=samples, train_loss=epoch_counters.loss * _NATS / samples,
-        test_accuracy=tests[0].correct / len(dataset.test_images), cycles=totals[0].cycles,
+        test_samples=count, test_accuracy=tests[0].correct / count, cycles=totals[0].cycles,
         saturations=dict(zip(SATURATIONS, totals[0].saturations)),
         mismatches=differing if len(sessions) > 1 else None, wall_s=wall,
         weights=ends[0].weights, biases=ends[0].biases)

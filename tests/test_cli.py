@@ -172,7 +172,7 @@ def test_wrong_usage_is_one_line_and_code_2(argv, message, capsys):
 def test_what_options_refuse_is_wrong_usage(trainer, capsys):
     assert cli.main(["train", "--batch", "0"]) == 2
     assert capsys.readouterr().err == (
-        "tangente: error: batch must lie between 1 and 4095, not 0\n")
+        "tangente: error: batch must lie between 1 and 128, not 0\n")
     assert cli.main(["train", "--waves", "w.vcd"]) == 2
     assert capsys.readouterr().err == (
         "tangente: error: --waves needs --device sim: only the RTL has waveforms\n")
