@@ -1,0 +1,76 @@
+"""Training on the simulated RTL and on golden ends in the same bits, whatever is trained."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, note, reject, settings
+from hypothesis import strategies as st
+
+from tangente.host.cycles import predict
+from tangente.host.data import Dataset
+from tangente.host.layout import CapacityError
+from tangente.host.options import Options
+from tangente.host.trainer import train
+
+
+def _dataset(features: int, classes: int, seed: int) -> Dataset:
+    """Random images, half of them dark as in the real ones, and random labels."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (70, features)) * (rng.random((70, features)) < 0.5)
+    labels = rng.integers(0, classes, 70)
+    return Dataset(name="random", train_images=images.astype(np.uint8),
+                   train_labels=labels.astype(np.uint8), test_images=images[:9].astype(np.uint8),
+                   test_labels=labels[:9].astype(np.uint8), classes=classes, shape=(features,))
+
+
+def _check(options: Options) -> None:
+    data = _dataset(options.layers[0], min(options.layers[-1], 10), options.seed)
+    result = train(options, data, verify=True, quiet=True)
+    # Weights, accumulators, biases, loss, hits, saturations and cycles, against golden's.
+    assert result.mismatches == 0
+    assert np.count_nonzero(result.weights) > 0
+    report = predict(options)
+    assert options.epochs > 1 or report.cycles == result.cycles
+
+
+@st.composite
+def _options(draw) -> Options:
+    hidden = draw(st.lists(st.integers(1, 11), min_size=1, max_size=4))
+    update = draw(st.sampled_from(["nearest", "event"]))
+    bits = draw(st.sampled_from([2, 4, 8] if update == "event" else [2, 4, 8, 16]))
+    accumulator = draw(st.integers(1, min(12, 16 - bits))) if update == "event" else 0
+    batch = draw(st.integers(1, 32))
+    return Options(
+        device="sim", preset="tiny", dataset="random",
+        algorithm=draw(st.sampled_from(["dpfm", "bp"])),
+        layers=(draw(st.integers(1, 17)), *hidden, draw(st.integers(2, 7))),
+        registers=draw(st.sampled_from([1, 2, 4, 5, 8, 16, 0])),
+        output_registers=draw(st.sampled_from([None, 0, 3])),
+        bits=bits, accumulator_bits=accumulator, update=update,
+        activation=draw(st.sampled_from(["relu", "sigmoid"])), batch=batch,
+        lr=draw(st.floats(0.01, 0.2)) * batch ** 0.5, lr_decay=draw(st.sampled_from([0.0, 0.5])),
+        epochs=draw(st.integers(1, 2)),
+        samples=draw(st.integers(1, min(70, 2 * batch + 1))), seed=draw(st.integers(0, 1000)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, print_blob=True,
+          suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(_options())
+def test_tiny(options: Options) -> None:
+    note(str(options))
+    try:
+        _check(options)
+    except CapacityError:
+        reject()
+
+
+@pytest.mark.parametrize("changes", [
+    {"algorithm": "dpfm", "layers": (784, 100, 100, 10), "registers": 16, "batch": 10},
+    {"algorithm": "bp", "layers": (784, 101, 37, 10), "batch": 7, "bits": 2, "update": "event"},
+    {"algorithm": "dpfm", "layers": (61, 113, 9, 10), "registers": 5, "output_registers": 0,
+     "bits": 4, "update": "event", "activation": "sigmoid", "batch": 5},
+    {"algorithm": "bp", "layers": (33, 7, 11, 13, 5, 2), "activation": "sigmoid", "batch": 32,
+     "bits": 8},
+])
+def test_pynq_z2(changes: dict) -> None:
+    _check(Options(device="sim", preset="pynq_z2", dataset="random", epochs=1,
+                   samples=2 * changes["batch"] - 1, **changes))
