@@ -1,0 +1,236 @@
+"""The specification's arithmetic against oracles that others wrote.
+
+Rounding: Python's ``round`` of fractions. Softmax, cross-entropy and squared error: torch in
+float64. Update rules: fractions, and expectations. Random bits: statistics.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tangente.golden import lfsr, update
+from tangente.golden.formats import (
+    code_max,
+    make_slot,
+    round_shift,
+    saturate,
+    slot_accumulator,
+    slot_code,
+)
+from tangente.golden.loss import softmax_errors, squared_errors
+
+_fast = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+_int48 = st.integers(-(1 << 47), (1 << 47) - 1)
+_formats = [(2, 5), (2, 12), (3, 5), (4, 8), (8, 8), (15, 1), (11, 5)]
+
+
+def _clamp(value: int, limit: int) -> int:
+    return max(-limit, min(limit, value))
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+@_fast
+@given(st.lists(_int48, min_size=1, max_size=20), st.integers(0, 31))
+def test_round_shift(values: list[int], shift: int) -> None:
+    expected = [round(Fraction(value, 1 << shift)) for value in values]
+    assert round_shift(np.array(values), shift).tolist() == expected
+
+
+@pytest.mark.parametrize("shift", range(1, 32))
+def test_round_shift_of_ties(shift: int) -> None:
+    values = np.arange(-9, 10, 2) << shift - 1
+    assert round_shift(values, shift).tolist() == [-4, -4, -2, -2, 0, 0, 2, 2, 4, 4]
+
+
+@_fast
+@given(st.lists(_int48, min_size=1, max_size=20), st.integers(2, 48))
+def test_saturate(values: list[int], bits: int) -> None:
+    limit = (1 << (bits - 1)) - 1
+    clamped, count = saturate(np.array(values), bits)
+    assert clamped.tolist() == [_clamp(value, limit) for value in values]
+    assert count == sum(abs(value) > limit for value in values)
+
+
+@pytest.mark.parametrize(("code_bits", "acc_bits"), [*_formats, (16, 0), (8, 0), (4, 12)])
+def test_slots(code_bits: int, acc_bits: int) -> None:
+    """A slot is n bits of code, zeros, m bits of accumulator; both are signed."""
+    rng = np.random.default_rng(0)
+    largest, t = (1 << (code_bits - 1)) - 1, 1 << acc_bits >> 1
+    codes = rng.integers(-largest, largest + 1, 500)
+    accumulators = rng.integers(-t, max(t, 1), 500)
+    left = (codes * 2 ** (16 - code_bits)).astype(np.int16)
+    slots = make_slot(left, accumulators.astype(np.int16), acc_bits)
+    expected = [(int(c) << 16 - code_bits) % 65536 + int(a) % (1 << acc_bits)
+                for c, a in zip(codes, accumulators)]
+    assert slots.view(np.uint16).tolist() == expected
+    np.testing.assert_array_equal(slot_code(slots, code_bits), left)
+    np.testing.assert_array_equal(slot_accumulator(slots, acc_bits), accumulators)
+    assert code_max(code_bits) == largest << 16 - code_bits
+
+
+# --- loss -----------------------------------------------------------------------------------------
+
+def _logits(seed: int, samples: int, outputs: int, spread: float) -> np.ndarray:
+    z = np.random.default_rng(seed).normal(0, spread * 1024, (samples, outputs))
+    return np.clip(np.rint(z), -32767, 32767).astype(np.int64)
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.5, 3, 12])
+@pytest.mark.parametrize("outputs", [1, 2, 10, 256])
+def test_softmax_is_near_torch(outputs: int, spread: float) -> None:
+    """p to 0.4 %, half of which is the floor of t; cross-entropy to 4/256 bit and 0.03 %."""
+    z = _logits(outputs, 200, outputs, spread)
+    label = np.random.default_rng(1).integers(0, outputs, len(z))
+    raw, loss, hits, saturated = softmax_errors(z, label, 1, 0, 18)
+    assert saturated == 0
+    exact = torch.from_numpy(z / 1024)
+    p = torch.softmax(exact, 1).numpy() - np.eye(outputs)[label]
+    assert np.abs(raw / 32768 - p).max() <= 0.004
+    bits = torch.nn.functional.cross_entropy(
+        exact, torch.from_numpy(label), reduction="none").numpy() / np.log(2)
+    assert (np.abs(loss / 256 - bits) <= 4 / 256 + 3e-4 * bits).all()
+    np.testing.assert_array_equal(hits, exact.argmax(1).numpy() == label)
+
+
+def test_softmax_without_target() -> None:
+    """A class number beyond the outputs: p itself, the logarithm of the sum, never a hit."""
+    z = _logits(3, 50, 10, 1)
+    raw, loss, hits, _ = softmax_errors(z, np.full(50, 10), 1, 0, 18)
+    exact = torch.softmax(torch.from_numpy(z / 1024), 1).numpy()
+    assert np.abs(raw / 32768 - exact).max() <= 0.004
+    largest = exact.max(1)
+    assert np.abs(loss / 256 + np.log2(largest)).max() <= 4 / 256
+    assert hits.sum() == 0
+
+
+@_fast
+@given(st.integers(0, 2**32 - 1), st.integers(0, 255), st.integers(0, 31), st.integers(5, 9),
+       st.booleans())
+def test_errors_are_rounded_once(seed: int, mantissa: int, shift: int, bits: int,
+                                 squared: bool) -> None:
+    """raw x mantissa / 2^shift, to nearest even, clamped; counted where it was."""
+    z = _logits(seed, 4, 5, 6)
+    rng = np.random.default_rng(seed)
+    target = rng.integers(-32768, 32768, z.shape) if squared else rng.integers(0, 6, 4)
+    function = squared_errors if squared else softmax_errors
+    raw, *_ = function(z, target, 1, 0, 18)
+    errors, *_, saturated = function(z, target, mantissa, shift, bits)
+    limit = (1 << (bits - 1)) - 1
+    exact = [round(Fraction(int(value) * mantissa, 1 << shift)) for value in raw.ravel()]
+    assert errors.ravel().tolist() == [_clamp(value, limit) for value in exact]
+    assert saturated == sum(abs(value) > limit for value in exact)
+
+
+def test_squared_errors_equal_torch() -> None:
+    """Exact: z - target is half the gradient of the squared error."""
+    z = _logits(5, 50, 7, 8)
+    target = np.random.default_rng(5).integers(-32768, 32768, z.shape)
+    raw, loss, hits, _ = squared_errors(z, target, 1, 0, 18)
+    exact = torch.from_numpy(z / 1024).requires_grad_()
+    error = torch.nn.functional.mse_loss(exact, torch.from_numpy(target / 1024), reduction="none")
+    error.sum().backward()
+    np.testing.assert_array_equal(raw / 1024, exact.grad.numpy() / 2)
+    np.testing.assert_array_equal(loss / 2**20, error.detach().numpy().sum(1))
+    assert hits.sum() == 0
+
+
+# --- update rules ---------------------------------------------------------------------------------
+
+@_fast
+@given(st.integers(0, 2**32 - 1), st.integers(2, 16), st.integers(0, 15))
+def test_nearest(seed: int, code_bits: int, shift: int) -> None:
+    rng = np.random.default_rng(seed)
+    largest = (1 << (code_bits - 1)) - 1
+    codes = rng.integers(-largest, largest + 1, (3, 8))
+    down = shift + 16 - code_bits
+    d = rng.integers(-1 << down + 2, (1 << down + 2) + 1, codes.shape)
+    d = np.where(rng.integers(0, 3, d.shape) == 0, d >> down << down | 1 << down >> 1, d)
+    slots = (codes << 16 - code_bits).astype(np.int16)
+    clamped = update.nearest(slots, d, shift, code_bits)
+    exact = [int(c) - round(Fraction(int(x), 1 << down)) for c, x in zip(codes.ravel(), d.ravel())]
+    assert (slots.ravel() >> 16 - code_bits).tolist() == [_clamp(x, largest) for x in exact]
+    assert clamped == sum(abs(x) > largest for x in exact)
+
+
+def _event_oracle(code: int, accumulator: int, u: int, code_bits: int,
+                  acc_bits: int) -> tuple[int, int, bool]:
+    """The event rule as docs/architecture.md words it, in Python integers."""
+    t, largest = 1 << (acc_bits - 1), (1 << (code_bits - 1)) - 1
+    x = _clamp(accumulator - u, 2 * t - 1)
+    step = (x >= t) - (x <= -t)
+    if abs(code + step) > largest:
+        return code, _clamp(x, t - 1), True
+    return code + step, x - step * t, False
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+@pytest.mark.parametrize(("code_bits", "acc_bits"), _formats)
+def test_event(code_bits: int, acc_bits: int, stochastic: bool) -> None:
+    """Every slot by itself, with the random bits that :mod:`tangente.golden.lfsr` has for it."""
+    rng = np.random.default_rng(code_bits)
+    lanes, words, first, state = 4, 16, 37, 0x1234_5678_9ABC_DEF1
+    largest, t = (1 << (code_bits - 1)) - 1, 1 << (acc_bits - 1)
+    for shift in (0, 3, 12, 23):
+        codes = rng.integers(-largest, largest + 1, (words, 2 * lanes))
+        accumulators = rng.integers(-t + 1, t, codes.shape)
+        d = rng.integers(-3 * t << shift, (3 * t << shift) + 1, codes.shape)
+        d[rng.integers(0, 4, d.shape) == 0] = 0
+        slots = make_slot((codes << 16 - code_bits).astype(np.int16),
+                          accumulators.astype(np.int16), acc_bits)
+        random = np.zeros_like(d)
+        if stochastic:
+            random = lfsr.random_bits(state, np.arange(first, first + words, dtype=np.uint64),
+                                      lanes, shift)
+        clamped = update.event(slots, d, state if stochastic else None, first, shift, code_bits,
+                               acc_bits)
+        expected, count = [], 0
+        for c, a, x, r in zip(codes.ravel().tolist(), accumulators.ravel().tolist(),
+                              d.ravel().tolist(), random.ravel().tolist()):
+            # A product of zero changes nothing, whatever the random bits.
+            u = (x + r) // (1 << shift) if x else 0
+            code, accumulator, stopped = _event_oracle(c, a, u, code_bits, acc_bits)
+            expected.append((code, accumulator))
+            count += stopped
+        found = list(zip((slot_code(slots, code_bits).ravel() >> 16 - code_bits).tolist(),
+                         slot_accumulator(slots, acc_bits).ravel().tolist()))
+        assert found == expected
+        assert clamped == count
+
+
+def test_event_is_unbiased() -> None:
+    """Code x T + A changes by -d / 2^shift on average: to 5 standard errors over 64,000 slots."""
+    lanes, words, shift, code_bits, acc_bits = 100, 320, 10, 8, 8
+    d = np.full((words, 2 * lanes), 700)
+    total, count = 0, 0
+    state = 1
+    for _ in range(3):
+        state = lfsr.advance(lfsr.advance(state))
+        slots = np.zeros(d.shape, np.int16)
+        update.event(slots, d, state, 0, shift, code_bits, acc_bits)
+        total += slot_accumulator(slots, acc_bits).sum()
+        count += d.size
+    p = 700 / 1024
+    assert abs(total / count + p) <= 5 * np.sqrt(p * (1 - p) / count)
+
+
+@_fast
+@given(st.integers(-32767, 32767), st.integers(-32768, 32767), st.integers(0, 31))
+def test_bias_step(bias: int, gradient: int, shift: int) -> None:
+    result, saturated = update.bias_step(np.array([bias]), np.array([gradient]), shift)
+    exact = bias - round(Fraction(gradient * 256, 1 << shift))
+    assert result.tolist() == [_clamp(exact, 32767)]
+    assert saturated == (abs(exact) > 32767)
+
+
+# --- random bits ----------------------------------------------------------------------------------
+
+def test_advance() -> None:
+    """Marsaglia's xorshift 13, 7, 17: its first values from 1."""
+    assert lfsr.advance(1) == 1082269761
+    assert lfsr.advance(1082269761) == 1152992998833853505
+    assert lfsr.advance(0x8000_0000_0000_0001) < 1 << 64
