@@ -249,7 +249,7 @@ class Transfer(wiring.Component):
         return out.valid
 
     def _elaborate_store(self, m: Module, t: _Task) -> Signal:
-        """Beats of ``local_data`` to the bus. High: one, or an answer, is on its way."""
+        """Beats of ``local_data`` to the bus. High: an answer, of either side, is missing."""
         bus = self.m_axi
         m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=64, depth=_BUFFER)
 
@@ -287,7 +287,7 @@ class Transfer(wiring.Component):
             send.eq(t.command.store & (t.promised != 0) & (~bus.wvalid | bus.wready)
                     & (buffer.r_rdy | t.dropping)),
             buffer.r_en.eq(send | t.dropping),
-            left.eq((due != 0) | bus.wvalid | (t.answers != 0)),
+            left.eq((due != 0) | (t.answers != 0)),
         ]
         m.d.sync += due.eq(due + ask - (buffer.r_en & buffer.r_rdy))
         with m.If(t.accept):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def generate(config: Config, progress: Callable[[str], None] | None = None) -> s
         progress(f"generating Verilog of {config.name}")
     text = to_verilog(Accelerator(config), "accelerator")
     cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_suffix(f".{hashlib.sha256(text.encode()).hexdigest()[:8]}.part")
+    # Of this process alone: another may be writing the same text.
+    partial = cached.with_suffix(f".{os.getpid()}.part")
     partial.write_text(text)
     partial.replace(cached)
     return text

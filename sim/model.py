@@ -205,8 +205,9 @@ class Model:
         SimulationError
             If the library was built without tracing, or the file cannot be written.
         """
-        encoded = None if path is None else os.fsencode(path)
-        if not self._library.harness_trace(self._open, encoded):
+        if path is None:
+            self._library.harness_trace(self._open, None)
+        elif not self._library.harness_trace(self._open, os.fsencode(path)):
             raise SimulationError(f"no trace in {os.fspath(path)}: it cannot be written, or the "
                                   "library was built without trace=True")
 

@@ -138,6 +138,13 @@ def test_moves_one_beat_a_cycle(model: Model, direction: int, offset: int) -> No
     assert run(model, (direction, Space.INPUT, offset, 0, 4000)) < 4050
 
 
+@pytest.mark.parametrize("direction", [LOAD, STORE])
+def test_asks_for_128_beats_ahead(model: Model, direction: int) -> None:
+    # With a long latency that is what the time tells: 31 rounds of 128 beats, and a last one.
+    model.timing(latency=400, outstanding=100)
+    assert 32 * 400 < run(model, (direction, Space.INPUT, 0, 0, 32 * 128)) < 32 * 440
+
+
 def test_stalls_take_time(model: Model) -> None:
     quick = run(model, (LOAD, Space.INPUT, 0, 0, 1000))
     model.timing(stall=0.5, seed=9)

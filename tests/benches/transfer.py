@@ -51,12 +51,14 @@ class TB:
         self.memory = Memory(seed)
         self.pressure = pressure
         self.idle = idle
+        self.delay = 1                                  # of every local answer, in cycles
         self.written: list[tuple[int, int, int, int]] = []
         self.asked: list[tuple[int, int, int]] = []
         self.errors = {"read": 0, "write": 0}
         self.bursts: list[tuple[str, int, int]] = []    # channel, address, beats
         cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
-        slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, target=self.memory)
+        self.slave = slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst,
+                                      target=self.memory)
         write, read = slave.write_if, slave.read_if
         for channel in (write.b_channel, read.r_channel):
             channel.set_pause_generator(self.hesitation(idle))
@@ -109,7 +111,9 @@ class TB:
                 word = int(dut.local_read_payload.value)
                 place = word & 7, word >> 3 & 0x1FFFF, word >> 20 & 0xFF
                 self.asked.append(place)
-                delay = self.random.randrange(1, 20) if self.random.random() < self.idle else 1
+                delay = self.delay
+                if self.random.random() < self.idle:
+                    delay += self.random.randrange(20)
                 answers.append((now + delay, self.content(*place)))
             dut.local_write_ready.value = self.random.random() >= self.pressure
             dut.local_read_ready.value = self.random.random() >= self.pressure
@@ -342,3 +346,60 @@ async def abandon_before_a_command_holds_it_back(dut) -> None:
     await tb.quiet()
     assert [data for _, _, _, data in tb.written] == [word(tb.memory.bytes, 64 + 8 * i)
                                                       for i in range(4)]
+
+
+@cocotb.test(**BOUND)
+@cocotb.parametrize(abandon=[False, True])
+async def a_store_asks_ahead_no_more_than_it_can_keep(dut, abandon: bool) -> None:
+    tb = TB(dut)
+    await tb.begin()
+    for channel in (tb.slave.write_if.aw_channel, tb.slave.write_if.w_channel):
+        channel.clear_pause_generator()
+        channel.pause = True
+    before = bytes(tb.memory.bytes)
+    await tb.command(STORE, Space.BIAS, 0, 0, 200)
+    await tb.clocks(200)
+    assert len(tb.asked) in (32, 33)        # one may wait at the bus itself
+    assert tb.bursts == []
+    if abandon:
+        dut.abandon.value = 1
+        await tb.clocks(100)
+        assert dut.busy.value
+    for channel in (tb.slave.write_if.aw_channel, tb.slave.write_if.w_channel):
+        channel.pause = False
+    await tb.quiet(600)
+    dut.abandon.value = 0
+    if abandon:
+        # The one burst that was begun is written, and writes nothing but a first beat on the bus.
+        assert tb.bursts == [("m_axi_aw", 0, 16)]
+        assert tb.memory.bytes[8:] == before[8:]
+    else:
+        assert len(tb.asked) == 200
+    tb.asked.clear()
+    await tb.command(STORE, Space.BIAS, 8192, 500, 40)
+    await tb.quiet()
+    assert tb.asked == places(Space.BIAS, 500, 40)
+    assert tb.memory.bytes[8192:8192 + 320] == b"".join(
+        tb.content(*place).to_bytes(8, "little") for place in tb.asked)
+
+
+@cocotb.test(**BOUND)
+async def an_abandoned_store_waits_for_slow_memories(dut) -> None:
+    tb = TB(dut)
+    await tb.begin()
+    tb.delay = 150
+    before = bytes(tb.memory.bytes)
+    await tb.command(STORE, Space.BIAS, 0, 0, 100)
+    await tb.clocks(20)
+    asked = len(tb.asked)
+    dut.abandon.value = 1
+    await tb.clocks(2)
+    dut.abandon.value = 0
+    assert await tb.quiet() > 100
+    assert asked <= len(tb.asked) <= asked + 2
+    assert tb.memory.bytes == before
+    tb.delay = 1
+    await tb.command(STORE, Space.BIAS, 8192, 500, 40)
+    await tb.quiet()
+    assert tb.memory.bytes[8192:8192 + 320] == b"".join(
+        tb.content(*place).to_bytes(8, "little") for place in places(Space.BIAS, 500, 40))
