@@ -5,7 +5,7 @@ One unit a lane serves both halves in turn. The rules are those of golden.update
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,13 @@ from .ram import delay
 __all__ = ["LaneUnit", "LaneUnits", "LaneRule"]
 
 _SUM_BITS = 44
+#: Bits that the second stage looks at: 17 of the result and 15 of shift.
+_KEPT_BITS = 32
+
+
+def _same(bits: Value) -> Value:
+    """All ones or all zeros."""
+    return bits.all() | ~bits.any()
 
 
 class LaneRule(wiring.Signature):
@@ -60,28 +67,7 @@ class LaneUnit(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        rule = self.rule
-
-        def register(value, name):
-            return delay(m, value, 1, name)
-
-        total = register(Mux(self.half, self.sum1, self.sum0)[:_SUM_BITS].as_signed(), "total")
-        # Shift in two stages; a tie is known from the bits that go.
-        coarse = Signal(signed(_SUM_BITS))
-        m.d.comb += coarse.eq(total >> (rule.shift & 0b11000))
-        coarse = register(coarse, "coarse")
-        tie = register(rule.tie & ((total[:32] & rule.low_mask) == 0), "tie")
-        fine = Signal(signed(_SUM_BITS))
-        m.d.comb += fine.eq(coarse >> rule.shift[:3])
-        # 17 bits, saturated: no rule distinguishes larger sums.
-        over = ~((fine[16:] == 0) | fine[16:].all())
-        wide = Signal(signed(17))
-        m.d.comb += wide.eq(Mux(over, Mux(fine[-1], Const(-65536, signed(17)),
-                                          Const(65535, signed(17))), fine[:17].as_signed()))
-        even = Mux(tie & ~over, ~rule.unit, 0xFFFF)
-        u = Signal(signed(17), reset_less=True)
-        m.d.sync += u.eq((wide.as_unsigned() & (even | 1 << 16)).as_signed())
-
+        u = self._elaborate_round(m, *self._elaborate_choice(m))
         limit = (1 << (self.element_bits - 1)) - 1
         above, below = Signal(), Signal()
         m.d.comb += [above.eq(u > limit), below.eq(u < -limit)]
@@ -89,67 +75,96 @@ class LaneUnit(wiring.Component):
             self.value.eq(Mux(above, limit, Mux(below, -limit, u[:self.element_bits].as_signed()))),
             self.value_clipped.eq(above | below),
         ]
-
-        # Rule, first stage: x = A - u, or the code less u.
-        code = Signal(signed(16))
-        acc = Signal(signed(12))
-        sign = Signal()
-        m.d.comb += [
-            code.eq((self.slot & rule.code_mask).as_signed()),
-            sign.eq((self.slot[:12] & rule.acc_sign).any()),
-            acc.eq(((self.slot[:12] & rule.acc_mask)
-                    | Mux(sign, ~rule.acc_mask, 0)[:12]).as_signed()),
-        ]
-        step = Signal(signed(17))
-        m.d.comb += step.eq((u.as_unsigned() & rule.code_mask.as_signed().as_unsigned()
-                             | (u.as_unsigned() & 1 << 16)).as_signed())
-        x = Signal(signed(19), reset_less=True)
-        m.d.sync += x.eq(Mux(rule.event, acc, code) - Mux(rule.event, u, step))
-        code1 = register(code, "code1")
-
-        # Second stage. T stands in acc_sign; the largest code is code_mask without its sign bit.
-        code_limit = Signal(signed(16))
-        t = Signal(signed(14))
-        m.d.comb += [code_limit.eq(rule.code_mask & 0x7FFF), t.eq(rule.acc_sign)]
-        at_top = code1 == code_limit
-        at_bottom = code1 == -code_limit
-        up, down = Signal(), Signal()
-        m.d.comb += [up.eq(x >= t), down.eq(x <= -t)]
-        top, bottom = Signal(signed(14)), Signal(signed(14))
-        m.d.comb += [top.eq((t << 1) - 1), bottom.eq(-top)]
-        rest = Signal(signed(14))
-        m.d.comb += rest.eq(x[:14].as_signed())
-        new_code, new_acc, clipped = Signal(16), Signal(signed(14)), Signal()
-        m.d.comb += [new_code.eq(code1), new_acc.eq(rest)]
-        with m.If(rule.event):
-            with m.If(up):
-                m.d.comb += [
-                    clipped.eq(at_top),
-                    new_code.eq(Mux(at_top, code1, code1 + rule.unit)),
-                    # x - T, x no more than 2T - 1.
-                    new_acc.eq(Mux(at_top | (x > top), t - 1, rest - t)),
-                ]
-            with m.Elif(down):
-                m.d.comb += [
-                    clipped.eq(at_bottom),
-                    new_code.eq(Mux(at_bottom, code1, code1 - rule.unit)),
-                    new_acc.eq(Mux(at_bottom | (x < bottom), 1 - t, rest + t)),
-                ]
-        with m.Else():
-            with m.If(x > code_limit):
-                m.d.comb += [clipped.eq(1), new_code.eq(code_limit)]
-            with m.Elif(x < -code_limit):
-                m.d.comb += [clipped.eq(1), new_code.eq(-code_limit)]
-            with m.Else():
-                m.d.comb += new_code.eq(x[:16])
-            m.d.comb += new_acc.eq(0)
-        code2, acc2 = register(new_code, "code2"), register(new_acc, "acc2")
-        clipped2 = register(clipped, "clipped2")
-        m.d.sync += [
-            self.slot_out.eq(code2 | acc2[:12] & rule.acc_mask),
-            self.slot_clipped.eq(clipped2),
-        ]
+        self._elaborate_rule(m, u)
         return m
+
+    def _elaborate_choice(self, m: Module) -> list:
+        """First stage: the half whose turn it is, shifted by 16 already if the shift is that large.
+
+        That is one multiplexer of four. Returns its low bits, its sign, whether the bits above are
+        anything but sign, and whether the 16 bits that went are zero.
+        """
+        far, chosen = self.rule.shift[4], []
+        for total in (self.sum0[:_SUM_BITS].as_signed(), self.sum1[:_SUM_BITS].as_signed()):
+            high = total[_KEPT_BITS - 1:]
+            chosen.append((Mux(far, total >> 16, total)[:_KEPT_BITS], total[-1],
+                           ~far & ~_same(high), ~(far & total[:16].any())))
+        return [delay(m, Mux(self.half, one, zero), 1, name)
+                for zero, one, name in zip(*chosen, ("total", "sign", "over", "zero_low"))]
+
+    def _elaborate_round(self, m: Module, total, sign, over, zero_low) -> Signal:
+        """Two stages: shifts by 0, 4, 8, 12, then by 0 to 3; ties to even; saturates to 17 bits."""
+        rule = self.rule
+        coarse, fine = rule.shift[2:4], rule.shift[:2]
+        low_mask = Mux(rule.shift[4], rule.low_mask >> 16, rule.low_mask)[:_KEPT_BITS]
+        tie = delay(m, rule.tie & zero_low & ~(total & low_mask).any(), 1, "tie")
+        near = delay(m, (total.as_signed() >> (coarse << 2))[:20], 1, "near")
+        over = delay(m, over | (coarse < 3) & ~_same(total[27:])
+                     | (coarse < 2) & ~_same(total[23:28])
+                     | (coarse < 1) & ~_same(total[19:24]), 1, "near_over")
+        sign = delay(m, sign, 1, "near_sign")
+        result = Signal(signed(20))
+        m.d.comb += result.eq(near.as_signed() >> fine)
+        # No rule distinguishes sums beyond 17 bits.
+        over = over | ~_same(result[16:])
+        limit = Cat((~sign).replicate(16), sign)
+        even = Cat(~(tie & rule.unit[k]) for k in range(16))
+        u = Signal(signed(17), reset_less=True)
+        m.d.sync += u.eq(Mux(over, limit, result[:17] & Cat(even, Const(1, 1))).as_signed())
+        return u
+
+    def _elaborate_rule(self, m: Module, u: Signal) -> None:
+        """Three stages: x = A - u, or the code less u; what becomes of it; the code's step.
+
+        T is acc_sign, a power of two, and x is compared with multiples of it by looking at its
+        bits above and below T's. The accumulator is kept modulo 2 T, so T is added or taken by
+        turning one bit round.
+        """
+        rule = self.rule
+        sign = Signal()
+        m.d.comb += sign.eq((self.slot[:12] & rule.acc_sign).any())
+        kept = Mux(rule.event, rule.acc_mask, rule.code_mask)
+        extension = Mux(rule.event, ~rule.acc_mask | 0xF000, 0)[:16]
+        operand = Signal(signed(16))
+        step = Signal(signed(17))
+        m.d.comb += [
+            operand.eq((self.slot & kept | extension & sign.replicate(16)).as_signed()),
+            step.eq(Cat(u[:16] & (rule.code_mask | rule.event.replicate(16)), u[16]).as_signed()),
+        ]
+        x = Signal(signed(18), reset_less=True)
+        m.d.sync += x.eq(operand - step)
+        code = delay(m, self.slot & rule.code_mask, 1, "code")
+
+        negative = x[-1]
+        below_t = rule.acc_mask & ~rule.acc_sign
+        at_least = []   # |x| >= T, |x| >= 2 T
+        for mask in (below_t, rule.acc_mask):
+            wide = Cat(mask, Const(0, 5))
+            at_least.append(Mux(negative,
+                                ~((x[:17] | wide).all() & (x[:12] & mask).any()),
+                                (x[:17] & ~wide).any()))
+        moves, saturates = at_least
+        at_top = ~code[15] & ~(code ^ rule.code_mask)[:15].any()
+        at_bottom = code[15] & ~(code ^ rule.unit)[:15].any()
+        at_end = Signal()
+        m.d.comb += at_end.eq(Mux(negative, at_bottom, at_top))
+        clamps = moves & (at_end | saturates)
+        # T - 1, or 1 - T modulo 2 T.
+        clamped = Mux(negative, Cat(~rule.acc_sign[0], rule.acc_sign[1:]), below_t)
+        acc = Mux(clamps, clamped, x[:12] ^ Mux(moves, rule.acc_sign, 0)) & rule.acc_mask
+        # The nearest rule: x is a multiple of the unit, so only its top bits tell.
+        outside = Mux(negative, ~(x[15:17].all() & x[:15].any()), x[15:17].any())
+        most = Mux(negative, rule.unit | 0x8000, rule.code_mask & 0x7FFF)
+        base = delay(m, Mux(rule.event, code | acc, Mux(outside, most, x[:16]))[:16], 1, "base")
+        goes = rule.event & moves & ~at_end
+        up, down = delay(m, goes & ~negative, 1, "up"), delay(m, goes & negative, 1, "down")
+        clipped = delay(m, Mux(rule.event, moves & at_end, outside), 1, "clipped")
+        # The code's mask is minus its unit.
+        m.d.sync += [
+            self.slot_out.eq(base + (rule.unit & up.replicate(16)
+                                     | rule.code_mask & down.replicate(16))),
+            self.slot_clipped.eq(clipped),
+        ]
 
 
 class LaneUnits(wiring.Component):
