@@ -1,0 +1,64 @@
+# amaranth: UnusedElaboratable=no
+"""The block memory: when a write shows, which bits it changes, and what the constructor refuses."""
+
+from __future__ import annotations
+
+import functools
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit_bench import UnitBench
+
+from tangente.rtl.ram import Ram
+
+DEPTH = 16
+SHAPES = ((24, 8), (24, 24), (12, 1))
+
+
+class RamBench(UnitBench):
+    """Runs cycles of (read address, write enable, write address, data); returns all read data."""
+
+    async def task(self, ctx, cycles: list[tuple[int, int, int, int]]) -> list[int]:
+        dut, seen = self.dut, []
+        for read, enable, write, data in [*cycles, *[(0, 0, 0, 0)] * Ram.LATENCY]:
+            ctx.set(dut.read_address, read)
+            ctx.set(dut.write_enable, enable)
+            ctx.set(dut.write_address, write)
+            ctx.set(dut.write_data, data)
+            seen.append(ctx.get(dut.read_data))
+            await ctx.tick()
+        return seen[Ram.LATENCY:]
+
+
+@functools.cache
+def bench(width: int, granularity: int) -> tuple[RamBench, list[int]]:
+    return RamBench(Ram(width, DEPTH, granularity)), [0] * DEPTH
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(shape=st.sampled_from(SHAPES), addresses=st.integers(1, DEPTH), length=st.integers(1, 40),
+       seed=st.integers(0, 1 << 32))
+def test_against_an_array(shape: tuple[int, int], addresses: int, length: int, seed: int) -> None:
+    """A write is seen by reads that begin in the cycle after it, or later."""
+    width, granularity = shape
+    unit, memory = bench(*shape)
+    generator = random.Random(seed)
+    cycles, expected = [], []
+    for _ in range(length):
+        enable = generator.choice((0, generator.getrandbits(width // granularity), -1))
+        enable &= (1 << width // granularity) - 1
+        read, write = generator.randrange(addresses), generator.randrange(addresses)
+        data = generator.getrandbits(width)
+        cycles.append((read, enable, write, data))
+        expected.append(memory[read])
+        mask = sum(((1 << granularity) - 1) << granularity * i
+                   for i in range(width // granularity) if enable >> i & 1)
+        memory[write] = memory[write] & ~mask | data & mask
+    assert unit.run(cycles) == expected
+
+
+def test_granularity_must_divide() -> None:
+    with pytest.raises(ValueError, match=r"^granularity must divide the width 24, not 5$"):
+        Ram(24, 16, 5)
