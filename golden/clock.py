@@ -107,11 +107,8 @@ class Clock:
 
     def transfer(self, ddr: int, beats: int, store: bool, background: bool) -> None:
         """LOAD or STORE starts: ``beats`` from byte address ``ddr``."""
-        before = self.now
-        if not background:
-            self.wait_engine()
-        self.stalled += max(0, self.transfer_free - max(before, self.now))
-        self.now = max(self.now, self.transfer_free)
+        self.stalled += max(0, self.transfer_free - self.now)
+        self.now = max(self.now, self.transfer_free, self.engine_free)
         self.transfer_free = self.now + self.transfer_cycles(ddr, beats, store)
         self.synchronous = not background
 

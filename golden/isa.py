@@ -44,8 +44,8 @@ class Op(enum.IntEnum):
     DRV = 0x15    #: derivative rows S_h[id] of a layer's neurons (DPFM)
     SEL = 0x16    #: keep each neuron's K largest derivatives, in place (DPFM)
     BUP = 0x17    #: biases changed by their summed gradients, which are then cleared
-    LOAD = 0x18   #: start a transfer DDR -> local memory; waits for an earlier one
-    STORE = 0x19  #: start a transfer local memory -> DDR; waits for an earlier one
+    LOAD = 0x18   #: start a transfer DDR -> local memory; waits for an earlier one and the tensor unit
+    STORE = 0x19  #: start a transfer local memory -> DDR; waits likewise, and until it is complete
     WAIT = 0x1A   #: wait until the transfer is complete
 
 

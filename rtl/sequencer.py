@@ -328,6 +328,6 @@ class Sequencer(wiring.Component):
             self.command.payload.length.eq(beats_now),
         ]
         free = Signal()
-        m.d.comb += free.eq(~self.transfer_busy
-                            & (~self.engine_busy | (op == Op.LOAD) & (imm <= Space.TARGET)))
+        # What an instruction before it still reads must not be overwritten.
+        m.d.comb += free.eq(~self.transfer_busy & ~self.engine_busy)
         return cause, free

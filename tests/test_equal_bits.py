@@ -18,8 +18,8 @@ def _dataset(features: int, classes: int, seed: int) -> Dataset:
     images = rng.integers(0, 256, (70, features)) * (rng.random((70, features)) < 0.5)
     labels = rng.integers(0, classes, 70)
     return Dataset(name="random", train_images=images.astype(np.uint8),
-                   train_labels=labels.astype(np.uint8), test_images=images[:9].astype(np.uint8),
-                   test_labels=labels[:9].astype(np.uint8), classes=classes, shape=(features,))
+                   train_labels=labels.astype(np.uint8), test_images=images.astype(np.uint8),
+                   test_labels=labels.astype(np.uint8), classes=classes, shape=(features,))
 
 
 def _check(options: Options) -> None:
