@@ -1,4 +1,4 @@
-"""The instruction set: 32-bit words, 64 registers of 24 bits, and what each tensor instruction does.
+"""The instruction set: 32-bit words, 64 registers of 24 bits, and what the instructions do.
 
 An instruction is ``op[31:26] rd[25:20] imm[19:0]``. Scalar instructions change registers; a tensor
 instruction reads the *descriptor* registers (named below) and its own flags in ``imm``. The same
@@ -44,8 +44,8 @@ class Op(enum.IntEnum):
     DRV = 0x15    #: derivative rows S_h[id] of a layer's neurons (DPFM)
     SEL = 0x16    #: keep each neuron's K largest derivatives, in place (DPFM)
     BUP = 0x17    #: biases changed by their summed gradients, which are then cleared
-    LOAD = 0x18   #: start a transfer DDR -> local memory; waits for an earlier one and the tensor unit
-    STORE = 0x19  #: start a transfer local memory -> DDR; waits likewise, and until it is complete
+    LOAD = 0x18   #: start a transfer DDR -> local memory when all before it is over
+    STORE = 0x19  #: transfer local memory -> DDR when all before it is over
     WAIT = 0x1A   #: wait until the transfer is complete
 
 
@@ -128,11 +128,11 @@ class Rule(enum.Enum):
 
 
 class Space(enum.IntEnum):
-    """Local memories that LOAD (L) and STORE (S) reach, in imm; one beat is 64 bits, little-endian."""
+    """Local memories that LOAD (L) and STORE (S) reach, in imm; a beat is 64 bits, little-endian."""
 
     INPUT = 0    #: L; address in beats; eight unsigned bytes
     TARGET = 1   #: L; address in beats; four signed 16-bit targets
-    WEIGHT = 2   #: LS; address in words; beats_per_word beats a word, half 0 then half 1, lane order
+    WEIGHT = 2   #: LS; address in words of beats_per_word beats: half 0, then half 1
     BIAS = 3     #: LS; address in pairs; {bias 0, gradient 0, bias 1, gradient 1}, 16 bits each
     LOGIT = 4    #: S; address in pairs; {logit 0, logit 1, 0, 0}, 16 bits each
     PAIR = 5     #: S; address in pairs; {element 0, element 1, 0, 0}, sign-extended to 16 bits

@@ -49,7 +49,8 @@ def softmax_errors(z: Integers, label: Integers, mantissa: int, shift: int,
 
     Returns
     -------
-    errors (samples, outputs); loss (samples,) in 1/256 bit; hits (samples,) 0 or 1; saturated count.
+    errors (samples, outputs); loss (samples,) in 1/256 bit; hits (samples,) 0 or 1; how many
+    errors saturated.
     """
     outputs = z.shape[1]
     best = z.max(1)

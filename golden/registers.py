@@ -40,7 +40,7 @@ class Status(enum.IntFlag):
     """Bits of register STATUS; bits 15:8 hold the :class:`tangente.golden.isa.Cause`."""
 
     RUNNING = 1     #: a program runs
-    HALTED = 2      #: a program ended; bits 15:8 say why. Drives the interrupt while IRQ_ENABLE is 1
+    HALTED = 2      #: a program ended; bits 15:8 say why. The interrupt, if IRQ_ENABLE is 1
     RESETTING = 4   #: a reset waits for the bus
 
 
@@ -69,8 +69,8 @@ REGISTERS = (
     Register("IRQ_ENABLE", 0x18, Access.RW, "1: the interrupt line follows HALTED"),
     Register("DDR_BASE", 0x1C, Access.RW, "byte address that transfer addresses count from; "
              "a multiple of 4096"),
-    Register("SEED", 0x20, Access.RW, "random generator: written, low word first, its new state; read while "
-             "halted, its state", 2),
+    Register("SEED", 0x20, Access.RW, "random generator: written, low word first, its new "
+             "state; read while halted, its state", 2),
     Register("CYCLES", 0x28, Access.RO, "clock cycles of the program that runs or ran last", 2),
     Register("LOSS", 0x30, Access.RO, "summed loss: softmax in 1/256 bit, squared error in "
              "2^-20", 2),

@@ -74,7 +74,8 @@ class Result:
         return {
             **dataclasses.asdict(self.options), "layers": list(self.options.layers),
             "samples": self.samples, "train_loss": self.train_loss,
-            "test_samples": self.test_samples, "test_accuracy": self.test_accuracy, "cycles": self.cycles,
+            "test_samples": self.test_samples, "test_accuracy": self.test_accuracy,
+            "cycles": self.cycles,
             "cycles_per_sample": self.cycles / trained if self.cycles else None,
             "clock_mhz": CLOCK_MHZ, "mismatches": self.mismatches,
             "saturations": self.saturations, "wall_s": self.wall_s,
@@ -251,6 +252,6 @@ class _State:
 
 def _differing_counters(one: Counters, other: Counters) -> int:
     """Counters that differ: golden predicts the cycles too."""
-    pairs = [(one.cycles, other.cycles), (one.loss, other.loss), (one.correct, other.correct), (one.samples, other.samples),
-             *zip(one.saturations, other.saturations)]
+    pairs = [(one.cycles, other.cycles), (one.loss, other.loss), (one.correct, other.correct),
+             (one.samples, other.samples), *zip(one.saturations, other.saturations)]
     return sum(a != b for a, b in pairs)

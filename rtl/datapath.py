@@ -76,7 +76,7 @@ class Datapath(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        job, lanes = self.job, self.config.lanes
+        job = self.job
         is_kind = {}
         for kind in Kind:
             is_kind[kind] = Signal(name=f"is_{kind.name.lower()}", reset_less=True)

@@ -147,7 +147,8 @@ class Issue(wiring.Component):
             with m.Case(Kind.MVA):
                 m.d.comb += [weight.b.eq(1), weight.c.eq(tiles), scalar.a.eq(twice), scalar.c.eq(2)]
             with m.Case(Kind.MVD):
-                m.d.comb += [weight.b.eq(tiles), weight.c.eq(1), row.a.eq(job.v_stride), row.c.eq(1)]
+                m.d.comb += [weight.b.eq(tiles), weight.c.eq(1), row.a.eq(job.v_stride),
+                             row.c.eq(1)]
             with m.Case(Kind.MVR):
                 m.d.comb += [row.b.eq(1), row.c.eq(job.v_stride), scalar.a.eq(twice),
                              scalar.c.eq(1)]

@@ -1,7 +1,7 @@
 """The sequencer: fetches instructions, keeps the registers, starts tensor units and transfers.
 
-Four cycles an instruction (fetch, read, check, execute), beside the tensor instruction that runs. A tensor
-instruction waits in execute until the one before is over.
+Four cycles an instruction (fetch, read, check, execute), beside the tensor instruction that runs. A
+tensor instruction waits in execute until the one before is over.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from amaranth.lib import enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from ..golden.isa import (FLAGS, FORMATTED, OPERANDS, REGISTER_BITS, Cause, Flag, Op, Reg,
-                          Space)
+from ..golden.isa import FLAGS, FORMATTED, OPERANDS, REGISTER_BITS, Cause, Flag, Op, Reg, Space
 from ..golden.state import LOADABLE, STORABLE, beats_per_unit, depth
 from .control import ProgramWrite
 from .descriptor import WIDTHS, Descriptor
