@@ -285,7 +285,7 @@ class Compiled:
         """Registers of the neurons of ``layer``, for the sample whose records are walked over."""
         layout, options = self.layout, self.network.options
         deep, tiles = layout.register_tiles[layer.index - 1], layout.register_tiles[layer.index]
-        shift, shift2 = self.network.scales.registers()
+        shift, shift2 = self.network.scales.registers(layer.index)
         p.set(p=layer.p, q=layer.q, m_base=layer.word, yr_base=layout.registers[layer.index],
               yr_stride=tiles, tiles=deep, shift=shift, shift2=shift2)
         p.move(Reg.V_BASE, _ROW_RECORD, layout.slope_rows[layer.index - 1])

@@ -96,11 +96,11 @@ class Network:
             matrices.append(rng.normal(0, deviation, (layer.inputs, layer.outputs)))
         return self.pack(matrices), np.zeros((self.config.bias_pairs, 2, 2), np.int16)
 
-    def quantise(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
-        """Slots of real weights: the nearest code, and the rest in the accumulator, if any."""
+    def quantise(self, weights: npt.NDArray[np.float64], gain: int) -> npt.NDArray[np.int16]:
+        """Slots of weights within +-2^gain: the nearest code, the rest in the accumulator."""
         n, m = self.options.bits, self.options.accumulator_bits or 0
         limit = (1 << (n - 1)) - 1
-        exact = weights * 2.0 ** (n - 1 - self.scales.gain)
+        exact = weights * 2.0 ** (n - 1 - gain)
         code = np.clip(np.rint(exact), -limit, limit)
         rest = np.zeros_like(code)
         if m:
@@ -114,7 +114,7 @@ class Network:
         lanes = self.config.lanes
         memory = np.zeros((self.config.weight_words, 2 * lanes), np.int16)
         for layer, matrix in zip(self.layers, matrices):
-            slots = self.quantise(matrix)
+            slots = self.quantise(matrix, self.scales.gain(layer.index))
             if not layer.input_major:
                 slots = slots.T
             rows, tiles = math.ceil(layer.p / 2), self.config.tiles(layer.q)
@@ -136,7 +136,7 @@ class Network:
                 layer: Layer) -> npt.NDArray[np.float64]:
         """The real weights (inputs, outputs) of ``layer``, without the accumulators."""
         code = slot_code(self.slots(memory, layer), self.options.bits)
-        return code.astype(np.float64) / 2.0 ** self.scales.weight
+        return code.astype(np.float64) / 2.0 ** self.scales.weight(layer.index)
 
     def accumulators(self, memory: npt.NDArray[np.int16], layer: Layer) -> npt.NDArray[np.int16]:
         """The accumulators (inputs, outputs) of ``layer``."""

@@ -130,7 +130,7 @@ def bounds(options: Options, matrices: list[np.ndarray], errors: list[np.ndarray
             dx = ((z + 2.0 ** -7) / 4 + 1.01 / 256 if sigmoid
                   else z + 2.0 ** -(scales.activation + 1))
         d = np.abs(errors[layer]).max()
-        quantum = 2.0 ** -scales.weight / 2 / factor
+        quantum = 2.0 ** -scales.weight(layer) / 2 / factor
         weights.append(BATCH * (x * e[layer] + (d + e[layer]) * dx) + quantum)
         biases.append(BATCH * e[layer] + 2.0 ** -13 / factor)
     return weights, biases
@@ -225,13 +225,13 @@ def test_all_registers_give_backpropagation(layers: tuple[int, ...], activation:
     output_error = np.abs(errors[-1]).sum(1).max()
     unit = 2.0 ** -scales.error(0) * enlarge * 1.25
     register, passed = half, 0.0
-    differences = [2.0 ** -scales.weight / factor]
+    differences = [2.0 ** -scales.weight(0) / factor]
     for layer in range(len(matrices) - 2, -1, -1):
         # BP rounds the errors at each layer, DPFM the registers at each and the errors once.
         passed = passed * slope * np.abs(matrices[layer + 1]).sum(1).max() + unit
         difference = register * output_error + passed
         differences.insert(0, BATCH * difference * np.abs(activations[layer]).max()
-                           + 2.0 ** -scales.weight / factor)
+                           + 2.0 ** -scales.weight(layer) / factor)
         register = register * slope * np.abs(matrices[layer]).sum(0).max() + half
         register = max(register, half * (1 + slope * np.abs(matrices[-1]).sum(0).max()))
     for layer in range(len(matrices)):

@@ -1,0 +1,151 @@
+"""Whole training runs on the golden device."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tangente.host import data, recipes, reference, trainer
+from tangente.host.device import open_device
+from tangente.host.options import Options
+from tangente.host.progress import Event
+from tangente.host.trainer import learning_rate, train
+
+SMALL = Options(preset="tiny", layers=(12, 6, 5, 3), registers=4, batch=7, epochs=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def small() -> data.Dataset:
+    """Three blurred positions of a bright bar, 12 pixels."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 260).astype(np.uint8)
+    images = rng.integers(0, 90, (260, 12))
+    for row, label in zip(images, labels):
+        row[4 * label:4 * label + 4] += 120
+    images = images.astype(np.uint8)
+    return data.Dataset(name="bars", train_images=images[:200], train_labels=labels[:200],
+                        test_images=images[200:], test_labels=labels[200:], classes=3, shape=(3, 4))
+
+
+@pytest.mark.parametrize("settings", [
+    {"algorithm": "bp", "activation": "sigmoid"}, {"algorithm": "dpfm", "layers": (64, 32, 16, 10)},
+    {"algorithm": "dpfm", "bits": 2, "update": "event", "accumulator_bits": 6},
+    {"algorithm": "bp", "bits": 4, "update": "event"},
+], ids=str)
+def test_digits_are_learnt(settings: dict) -> None:
+    result = train(Options(epochs=4, **settings), data.load("digits"))
+    assert result.test_accuracy >= 0.91
+
+
+def test_equal_seeds_give_equal_bits(small: data.Dataset) -> None:
+    first, second = train(SMALL, small), train(SMALL, small)
+    np.testing.assert_array_equal(first.weights, second.weights)
+    np.testing.assert_array_equal(first.biases, second.biases)
+    other = train(dataclasses.replace(SMALL, seed=4), small)
+    assert (first.weights != other.weights).any()
+
+
+def test_result_has_the_figures(small: data.Dataset) -> None:
+    figures = train(dataclasses.replace(SMALL, samples=50), small, verify=True).to_json()
+    assert set(figures) == {
+        "device", "preset", "dataset", "algorithm", "layers", "registers", "output_registers",
+        "bits", "accumulator_bits", "update", "activation", "batch", "lr", "lr_decay", "epochs",
+        "samples", "seed", "train_loss", "test_accuracy", "test_samples", "cycles",
+        "cycles_per_sample", "clock_mhz", "mismatches", "saturations", "wall_s",
+        "cycles_per_second", "version"}
+    assert json.loads(json.dumps(figures)) == figures
+    assert figures["samples"] == 50
+    assert figures["mismatches"] == 0
+    assert figures["layers"] == [12, 6, 5, 3]
+
+
+def test_not_verified_is_not_zero_mismatches(small: data.Dataset) -> None:
+    assert train(SMALL, small).mismatches is None
+
+
+def test_mismatches_are_counted(small: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device with one bit stuck in its weight memory is found out."""
+    opened = []
+
+    def flawed(name: str, config, **more):
+        device = open_device(name, config, **more)
+        opened.append(device)
+        if len(opened) == 1:
+            wait = device.wait
+
+            def wait_and_break(timeout_s: float) -> None:
+                wait(timeout_s)
+                device.machine.state.weights[-1, 0] |= 4
+
+            device.wait = wait_and_break
+        return device
+
+    monkeypatch.setattr(trainer, "open_device", flawed)
+    assert train(SMALL, small, verify=True).mismatches == 1
+
+
+def test_progress_tells_each_chunk(small: data.Dataset) -> None:
+    events: list[Event] = []
+    result = train(SMALL, small, progress=events.append)
+    assert [event.epoch for event in events if event.samples_done == 200] == [1, 2]
+    assert {event.epochs for event in events} == {2}
+    assert all(event.samples_total == 200 for event in events)
+    done = [event.samples_done for event in events if event.epoch == 1]
+    assert done == sorted(set(done))
+    assert events[-1].loss == pytest.approx(result.train_loss)
+    assert 0 <= events[-1].accuracy <= 1
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"layers": (11, 6, 3)}, "layers must begin with the 12 inputs of bars, not 11"),
+    ({"layers": (12, 6, 2)}, "layers must end with the 3 classes of bars, not 2"),
+    ({"samples": 201}, "samples must be at most the 200 of bars, not 201"),
+])
+def test_refuses_what_does_not_suit(settings: dict, message: str, small: data.Dataset) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        train(dataclasses.replace(SMALL, **settings), small)
+
+
+def test_the_rate_falls_over_the_last_part() -> None:
+    options = Options(lr=0.4, lr_decay=0.5)
+    assert [learning_rate(options, done) for done in (0, 0.25, 0.5)] == [0.4, 0.4, 0.4]
+    assert learning_rate(options, 0.75) == pytest.approx(0.2)
+    assert learning_rate(Options(lr=0.4, lr_decay=0.0), 0.99) == 0.4
+    assert learning_rate(Options(lr=0.4, lr_decay=1.0), 0.25) == pytest.approx(0.3)
+
+
+def test_results_are_kept_and_judged(tmp_path: Path) -> None:
+    """The second call trains nothing; a floor out of reach is an error, with the files written."""
+    options = Options(epochs=1, samples=40, test_samples=40)
+    events: list[Event] = []
+
+    def call(floor: float) -> None:
+        recipes.results(docs=tmp_path, progress=events.append, seeds=(0, 1), processes=1,
+                        recipes=(recipes.Recipe("short", floor, options),))
+
+    call(0.0)
+    assert [event.samples_done for event in events] == [1, 2]
+    first = (tmp_path / "results.json").read_text(encoding="utf-8")
+    runs = json.loads(first)
+    assert list(runs) == ["short, seed 0", "short, seed 1"]
+    page = (tmp_path / "results.md").read_text(encoding="utf-8")
+    table = reference.section(page, "results")
+    mean = 50 * sum(run["test_accuracy"] for run in runs.values())
+    assert f"| short | 16 bits | 10 | {mean:.2f} % (" in table
+    with pytest.raises(RuntimeError, match=r"^floors were not reached: short [0-9.]+ % of 101 %$"):
+        call(101.0)
+    assert len(events) == 2
+    assert (tmp_path / "results.json").read_text(encoding="utf-8") == first
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("algorithm", ["bp", "dpfm"])
+def test_mnist_begins_to_be_learnt(algorithm: str, mnist_dir: Path) -> None:
+    options = Options(dataset="mnist", preset="pynq_z2", layers=(784, 100, 100, 10), epochs=1,
+                      algorithm=algorithm, samples=1500, test_samples=1000)
+    assert train(options, data.load("mnist", mnist_dir)).test_accuracy > 0.75
