@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -66,6 +66,12 @@ results: check-tools $(VENV)/stamp-run ## train every recipe anew: docs/results.
 
 docs: check-tools $(VENV)/stamp-run ## docs/isa.md and docs/registers.md from golden/
 	$(BIN)/tangente isa --write docs
+
+rtl: check-tools $(VENV)/stamp-run ## train on the simulated RTL against golden: docs/rtl.md (an hour)
+	$(BIN)/python -m tangente.bench.rtl
+
+area: check-tools $(VENV)/stamp-dev ## area of every block by Yosys: docs/area.json (a quarter hour)
+	$(BIN)/python -m tangente.bench.area
 
 clean: ## remove .venv, build/ and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

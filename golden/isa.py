@@ -128,7 +128,7 @@ class Rule(enum.Enum):
 
 
 class Space(enum.IntEnum):
-    """Local memories that LOAD (L) and STORE (S) reach, in imm; a beat is 64 bits, little-endian."""
+    """Local memories that LOAD (L) and STORE (S) reach, in imm; beats are 64 bits, little-endian"""
 
     INPUT = 0    #: L; address in beats; eight unsigned bytes
     TARGET = 1   #: L; address in beats; four signed 16-bit targets

@@ -18,8 +18,8 @@ from .trainer import CLOCK_MHZ, chunk_batches, chunks
 
 __all__ = ["CyclesReport", "predict"]
 
-#: Samples of an epoch when the options name no number: MNIST's.
-DEFAULT_SAMPLES = 60_000
+#: Samples of an epoch when the options name no number: the digits' training set, or MNIST's.
+_DIGITS_SAMPLES, _MNIST_SAMPLES = 1437, 60_000
 #: DDR of the machine that only counts: none of it is touched.
 _DDR_BYTES = 1 << 30
 
@@ -156,7 +156,8 @@ def predict(options: Options) -> CyclesReport:
         If the network does not fit the preset.
     """
     compiled = compile_network(options)
-    samples = options.samples or DEFAULT_SAMPLES
+    samples = options.samples or (
+        _DIGITS_SAMPLES if options.dataset == "digits" else _MNIST_SAMPLES)
     cycles = stalled = busy = 0
     spent: dict[str, int] = {}
     cache: dict[tuple[int, ...], Clock] = {}
