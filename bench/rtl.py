@@ -59,8 +59,8 @@ def page(runs: dict[str, dict[str, Any]]) -> str:
     """The Markdown page."""
     lines = [
         "# Training on the simulated RTL", "",
-        "Made by `make rtl` (`python -m tangente.bench.rtl`) from docs/rtl.json. Each run trains on",
-        "the compiled RTL and on golden from the same program and compares every weight slot,",
+        "Made by `make rtl` (`python -m tangente.bench.rtl`) from docs/rtl.json. Each run trains",
+        "on the compiled RTL and on golden from the same program and compares every weight slot,",
         "accumulator, bias, bias gradient, loss, hit, saturation count and cycle.", "",
         "| run | samples | mismatches | cycles a sample | multiplier roof | busy with needed "
         "products | simulated cycles/s |",

@@ -44,7 +44,7 @@ def train(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """``tangente demo``: fails if a bit differs or the network has not learnt."""
-    options = _make(device="sim", algorithm="dpfm", registers=16)
+    options = _make(device="sim", algorithm="dpfm", registers=16, epochs=3)
     print("Training on the simulated RTL: DPFM, 16 gradient registers a neuron, "
           f"{_dashed(options.layers)}, on scikit-learn's handwritten digits.", flush=True)
     figures: dict[str, Any] = {}
