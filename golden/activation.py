@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import numpy.typing as npt
 
 from .config import Config
 from .formats import Integers
@@ -43,7 +44,7 @@ def activate(z: Integers, sigmoid: bool, config: Config) -> tuple[Integers, int]
     return np.clip(z, 0, config.element_max), int(np.count_nonzero(z > config.element_max))
 
 
-def slope(activation: Integers, sigmoid: bool, config: Config) -> Integers:
+def slope(activation: npt.NDArray[np.integer], sigmoid: bool, config: Config) -> Integers:
     """Slopes f'(z) from stored ``activation``: 0 or 1 (ReLU), 0..255 in 1/1024 (sigmoid)."""
     a = np.asarray(activation, np.int64)
     if sigmoid:

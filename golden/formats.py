@@ -6,6 +6,8 @@ Saturation is symmetric: the most negative code of a format is never produced.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +37,7 @@ def saturate(value: Integers, bits: int) -> tuple[Integers, int]:
 
 
 @numba.njit(cache=True)
-def _requantise(values: npt.NDArray[np.float64], shift: int, limit: int,
+def _requantise(values: npt.NDArray[Any], shift: int, limit: int,
                 result: npt.NDArray[np.int64]) -> int:
     half = np.int64(1) << shift >> 1
     mask = (np.int64(1) << shift) - 1

@@ -65,7 +65,7 @@ def _runs(memory: npt.NDArray[np.generic], base: int, stride: int, count: int,
 
 
 def _write_runs(memory: npt.NDArray[np.int16], base: int, stride: int,
-                values: Integers) -> None:
+                values: npt.NDArray[np.integer]) -> None:
     """Write ``values`` (count, length, elements); where runs overlap, the later one stays."""
     count, length = values.shape[:2]
     if stride >= length or count == 1:
