@@ -328,9 +328,8 @@ class PostProcessor(wiring.Component):
         stage = _ERRORS - 1
         chosen, result = register(signed(16), "chosen"), register(signed(16), "result")
         error, error_saturated = saturate(value, bits)
-        index, index_saturated = saturate(value, INDEX_BITS)
-        # The table's own lowest index is reached, which a symmetric saturation leaves out.
-        index = Mux(index_saturated & value[-1], -SIGMOID_ENTRIES // 2, index)
+        index, _ = saturate(value, INDEX_BITS)
+        # Symmetric, so that the lowest index is never reached: the table's first entries are equal.
         above = ~value[-1] & error_saturated
         with m.If(is_["errors"]):
             m.d.sync += chosen.eq(self.errors.payload[name])

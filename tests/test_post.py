@@ -206,17 +206,19 @@ def _state(config: Config, seed: int) -> State:
 
 
 def _operands(config: Config, job: Job) -> np.ndarray:
-    """Errors; or sums whose magnitude varies up to ``sum_bits``, with ties among them."""
+    """Errors; or sums whose magnitude varies up to ``sum_bits``, ties and limits among them."""
     rng = np.random.default_rng(job.seed)
     shape = (job.count, job.width)
     if job.mode == PostMode.ERRORS:
         return rng.integers(-config.element_max, config.element_max + 1, shape)
     limit = 1 << rng.integers(1, job.sum_bits, shape)
     sums = rng.integers(-limit, limit)
-    tie = rng.integers(0, 4, shape) == 0
-    shift = job.registers[Reg.SHIFT]
-    half = 1 << shift >> 1
-    return np.where(tie, (sums >> shift << shift) | half, sums)
+    kind, shift = rng.integers(0, 8, shape), job.registers[Reg.SHIFT]
+    sums = np.where(kind < 2, (sums >> shift << shift) | 1 << shift >> 1, sums)
+    # The most negative codes, which saturate: of t, and of an error.
+    sums = np.where(kind == 2, -1 << 15 + shift, sums)
+    second = min(job.registers[Reg.SHIFT2], 7)
+    return np.where(kind == 3, -1 << config.element_bits - 1 + shift + second, sums)
 
 
 def _golden(job: Job, state: State, operands: np.ndarray) -> dict[str, int]:
