@@ -70,7 +70,7 @@ class PostProcessor(wiring.Component):
     ``done`` comes :data:`LATENCY` cycles after the last pair of sums was accepted, or
     :data:`ERRORS_LATENCY` after the last pair of errors.
 
-    pynq_z2 by Yosys (xc7): 2,431 LUT, 145 SRL16E, 1,480 FF, 2 DSP48E1, 1 RAMB36E1.
+    pynq_z2 by Yosys (xc7): 2,413 LUT, 145 SRL16E, 1,480 FF, 2 DSP48E1, 1 RAMB36E1.
 
     Members
     -------
