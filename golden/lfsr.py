@@ -13,11 +13,15 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MASK", "TAP_BITS", "advance", "mix", "taps", "lane_masks", "random_bits"]
+__all__ = ["MASK", "TAP_BITS", "DIFFUSIONS", "KEYS", "advance", "mix", "taps", "lane_masks",
+           "random_bits"]
 
 MASK = (1 << 64) - 1
 #: Random bits that a lane has; a larger shift leaves the bits above these zero.
 TAP_BITS = 24
+#: Rotations of the three diffusions, and of the state where it is added after the first two.
+DIFFUSIONS = ((7, 19, 30, 45), (5, 22, 39, 53), (11, 24, 35, 58))
+KEYS = (32, 13)
 
 
 def advance(state: int) -> int:
@@ -31,15 +35,26 @@ def _rotate(value: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.uint64]
     return value << np.uint64(count) | value >> np.uint64(64 - count)
 
 
+def _diffuse(value: npt.NDArray[np.uint64], *counts: int) -> npt.NDArray[np.uint64]:
+    result = value
+    for count in counts:
+        result = result ^ _rotate(value, count)
+    return result
+
+
 def mix(state: int, word: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """64 bits for each address in ``word`` (below 2^16); a bijection of the state for each."""
+    """64 bits for each address in ``word`` (below 2^16).
+
+    Two rounds of a diffusion (five rotations of the word, one LUT a bit) and an addition of the
+    rotated state, whose carries break the linearity, then a last diffusion. For one state a
+    bijection of 64 bits: the diffusions are (five is odd), and so is the addition of a constant.
+    """
     word = np.asarray(word, np.uint64)
     spread = word | word << np.uint64(16) | word << np.uint64(32) | word << np.uint64(48)
-    y = np.uint64(state) ^ spread
-    y = y + _rotate(y, 8)
-    y = y ^ y >> np.uint64(29)
-    y = y + _rotate(y, 24)
-    return y ^ y >> np.uint64(32)
+    key = np.array([state], np.uint64)
+    y = _diffuse(key ^ spread, *DIFFUSIONS[0]) + _rotate(key, KEYS[0])
+    y = _diffuse(y, *DIFFUSIONS[1]) + _rotate(key, KEYS[1])
+    return _diffuse(y, *DIFFUSIONS[2])
 
 
 @functools.lru_cache
@@ -47,9 +62,11 @@ def taps(lanes: int) -> tuple[tuple[tuple[int, int, int], ...], ...]:
     """For lane l of half h, at index h * lanes + l: three distinct bit numbers for each random bit.
 
     Drawn by the generator itself from a fixed state, so that the table needs no file. The taps of
-    one lane are linearly independent: its bits are independent where the state's are.
+    one lane are linearly independent: its bits are independent where the state's are. No three
+    serve twice: any two bits of a word are independent.
     """
     state, table = 0x9E3779B97F4A7C15, []
+    used: set[int] = set()
     for _ in range(2 * lanes):
         rows: list[tuple[int, int, int]] = []
         basis: dict[int, int] = {}
@@ -59,12 +76,14 @@ def taps(lanes: int) -> tuple[tuple[tuple[int, int, int], ...], ...]:
             vector = 0
             for tap in chosen:
                 vector |= 1 << tap
-            if len(set(chosen)) < 3:
+            if len(set(chosen)) < 3 or vector in used:
                 continue
+            number = vector
             while vector and vector.bit_length() in basis:
                 vector ^= basis[vector.bit_length()]
             if vector:
                 basis[vector.bit_length()] = vector
+                used.add(number)
                 rows.append(chosen)
         table.append(tuple(rows))
     return tuple(table)

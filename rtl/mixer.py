@@ -1,10 +1,20 @@
 """The random generator of stochastic rounding, twin of golden.lfsr."""
 
-from amaranth.hdl import Module, Signal
+from functools import reduce
+from operator import xor
+
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..golden.lfsr import DIFFUSIONS, KEYS
+from .delay import delay
+
 __all__ = ["Mixer"]
+
+
+def _diffuse(value: Value, counts: tuple[int, ...]) -> Value:
+    return reduce(xor, (value.rotate_left(count) for count in counts), value)
 
 
 class Mixer(wiring.Component):
@@ -38,14 +48,12 @@ class Mixer(wiring.Component):
         with m.If(self.load):
             m.d.sync += self.state.eq(self.seed)
 
-        start, one, two, three = (Signal(64, name=f"mix_{i}", reset_less=True) for i in range(4))
-        m.d.comb += start.eq(self.state ^ self.word.replicate(4))
-        m.d.sync += one.eq(start + start.rotate_left(8))
-        middle = Signal(64)
-        m.d.comb += middle.eq(one ^ one >> 29)
+        spread, one, two = (Signal(64, name=f"mix_{i}", reset_less=True) for i in range(3))
+        keys = [delay(m, self.state, stages, f"key_{stages}") for stages in (1, 2)]
         m.d.sync += [
-            two.eq(middle + middle.rotate_left(24)),
-            three.eq(two ^ two >> 32),
-            self.random.eq(three),
+            spread.eq(_diffuse(self.state ^ self.word.replicate(4), DIFFUSIONS[0])),
+            one.eq(spread + keys[0].rotate_left(KEYS[0])),
+            two.eq(_diffuse(one, DIFFUSIONS[1]) + keys[1].rotate_left(KEYS[1])),
+            self.random.eq(_diffuse(two, DIFFUSIONS[2])),
         ]
         return m

@@ -234,3 +234,51 @@ def test_advance() -> None:
     assert lfsr.advance(1) == 1082269761
     assert lfsr.advance(1082269761) == 1152992998833853505
     assert lfsr.advance(0x8000_0000_0000_0001) < 1 << 64
+
+
+@pytest.fixture(scope="module")
+def random_bits() -> np.ndarray:
+    """Eight bits of 200 lanes for 24 words in 4096 updates: (words, updates, lanes)."""
+    state, values = 0x9E37_79B9_7F4A_7C15, []
+    for _ in range(4096):
+        state = lfsr.advance(state)
+        values.append(lfsr.random_bits(state, np.array(_WORDS, np.uint64), 100, 8))
+    return np.array(values).transpose(1, 0, 2)
+
+
+#: Neighbours, and words one address bit apart.
+_WORDS = [0, *(1 << k for k in range(16)), 3, 100, 101, 102, 511, 777, 1023]
+
+
+def _signs(values: np.ndarray) -> np.ndarray:
+    """The four upper bits as +-1: (updates, lanes * 4)."""
+    bits = values[:, :, None] >> np.arange(4, 8) & 1
+    return (2 * bits - 1).reshape(len(values), -1).astype(np.float32)
+
+
+def test_random_values_are_uniform(random_bits: np.ndarray) -> None:
+    """Chi-square of each lane's 256 values over all words and updates; 200 lanes, bound 5 sigma."""
+    for lane in range(random_bits.shape[2]):
+        counts = np.bincount(random_bits[:, :, lane].ravel(), minlength=256)
+        expected = counts.sum() / 256
+        statistic = ((counts - expected) ** 2).sum() / expected
+        assert abs(statistic - 255) <= 5 * np.sqrt(2 * 255)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2, 3])
+def test_random_bits_of_updates_and_lanes_are_independent(random_bits: np.ndarray,
+                                                          lag: int) -> None:
+    """Correlations of 800 bits with 800, same word: 5 sigma are expected, 6.5 allowed."""
+    signs = _signs(random_bits[0])
+    product = signs[lag:].T @ signs[:len(signs) - lag] / np.sqrt(len(signs) - lag)
+    if lag == 0:
+        np.fill_diagonal(product, 0)
+    assert np.abs(product).max() <= 6.5
+
+
+@pytest.mark.parametrize("other", range(1, len(_WORDS)))
+def test_random_bits_of_words_are_independent(random_bits: np.ndarray, other: int) -> None:
+    """Any bit of one word with any of another: neighbouring weights round independently."""
+    for one in {0, other - 1}:
+        product = _signs(random_bits[one]).T @ _signs(random_bits[other])
+        assert np.abs(product).max() / np.sqrt(random_bits.shape[1]) <= 6.5
