@@ -15,12 +15,12 @@ from ..golden.config import Config
 from . import uop as stage
 from .activation import Slope
 from .array import MacArray, pick
+from .delay import delay
 from .descriptor import Descriptor
 from .drain import Drain
 from .issue import Issue
 from .lane_unit import LaneUnits
 from .mixer import Mixer
-from .ram import delay
 from .reducer import Reducer
 from .uop import Kind, Uop
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
 from .array import pick
-from .ram import delay
+from .delay import delay
 
 __all__ = ["Drain"]
 

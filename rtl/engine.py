@@ -10,10 +10,11 @@ from ..golden.config import Config
 from ..golden.isa import Op, Space
 from ..golden.registers import SATURATIONS
 from .datapath import Datapath
+from .delay import delay
 from .descriptor import Descriptor
 from .loss import Loss
 from .post import PostProcessor
-from .ram import Ram, delay
+from .ram import Ram
 from .selector import Selector
 from .transfer import LocalRead, LocalWrite
 from .uop import Kind

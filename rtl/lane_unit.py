@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from .ram import delay
+from .delay import delay
 
 __all__ = ["LaneUnit", "LaneUnits", "LaneRule"]
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Ram", "delay"]
-
-
-def delay(m: Module, value, cycles: int, name: str):
-    """``value`` of ``cycles`` cycles ago; no reset, so that it may become a shift register."""
-    for stage in range(cycles):
-        delayed = Signal.like(value, name=f"{name}_{stage + 1}", reset_less=True, init=0)
-        m.d.sync += delayed.eq(value)
-        value = delayed
-    return value
+__all__ = ["Ram"]
 
 
 class Ram(wiring.Component):
