@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tangente.golden.config import preset
 from tangente.host import data
+from tangente.sim.build import build
 
 #: Beside the repository: the data sets, where the machine has them.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -23,3 +25,9 @@ def mnist_dir() -> Path:
             return folder.parent if folder.name == "mnist" else folder
     pytest.skip("the MNIST files are missing: neither ../shared/data, TANGENTE_DATA nor the cache "
                 "has them")
+
+
+@pytest.fixture(scope="session")
+def tiny_library() -> Path:
+    """The compiled accelerator of preset `tiny`, for :class:`tangente.sim.model.Model`."""
+    return build(preset("tiny"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from tangente.golden import registers
 from tangente.golden.config import Config
-from tangente.golden.isa import Cause, Flag, Op, Reg, Space, encode
+from tangente.golden.isa import FLAGS, Cause, Flag, Op, Post, Reg, Space, decode, encode
 from tangente.golden.machine import Machine
 from tangente.golden.state import beats_per_unit, depth
 
@@ -49,9 +50,11 @@ class Image:
         size = cls._sizes(config)
         at = {space: sum(list(size.values())[:i]) for i, space in enumerate(size)}
         weights = rng.integers(-32767, 32768, size[Space.WEIGHT] // 2).astype(np.int16)
+        targets = rng.integers(-3000, 3000, size[Space.TARGET] // 2)
+        targets[::3] %= 8  # classes that exist
         for space, values in (
                 (Space.INPUT, rng.integers(0, 256, size[Space.INPUT]).astype(np.uint8)),
-                (Space.TARGET, rng.integers(-3000, 3000, size[Space.TARGET] // 2).astype(np.int16)),
+                (Space.TARGET, targets.astype(np.int16)),
                 (Space.WEIGHT, weights),
                 (Space.BIAS, rng.integers(-3000, 3000, size[Space.BIAS] // 2).astype(np.int16))):
             raw = values.view(np.uint8)
@@ -99,6 +102,97 @@ class Image:
         return 8 * (at - _DUMP)
 
 
+#: Every tensor instruction.
+TENSOR = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.LOSS, Op.DRV, Op.SEL, Op.BUP)
+_PRODUCTS = (Op.MVA, Op.MVD, Op.MVR)
+
+
+def random_registers(rng: np.random.Generator, config: Config, op: Op) -> dict[str, int]:
+    """Registers with which ``op`` is valid, in small sizes.
+
+    What one instruction reads and what it writes lie apart: where they overlap, the order of its
+    accesses shows, which golden does not say.
+    """
+    def below(end: int) -> int:
+        return int(rng.integers(0, end))
+
+    third, half = config.rows // 3, config.pairs // 2
+    operand, result, slope = (third * int(i) for i in rng.permutation(3))
+    source, target = (half * int(i) for i in rng.permutation(2))
+    code_bits = int(rng.choice([2, 3, 4, 8, 16]))
+    acc_bits = int(rng.integers(1, min(12, 16 - code_bits) + 1)) if code_bits < 16 else 0
+    room = third - 120
+    return {
+        "count": 1 + below(5), "p": 1 + below(13), "q": 1 + below(13),
+        "m_base": below(config.weight_words - 28),
+        "s_base": source + below(half - 60), "s_stride": below(12),
+        "v_base": operand + below(room), "v_stride": below(8),
+        "y_base": target + below(half - 60), "y_stride": below(9),
+        "yr_base": result + below(room), "yr_stride": below(9),
+        "g_base": source + below(half - 60), "g_stride": below(9),
+        "f_base": slope + below(room), "f_stride": below(9),
+        "shift": below(20), "shift2": below(10),
+        "b_base": below(config.bias_pairs - 7), "b_shift": below(12),
+        "code_bits": code_bits, "acc_bits": acc_bits,
+        "k": below(9), "tiles": 1 + below(3) if op is Op.SEL else below(4),
+        "mantissa": below(256), "e_shift": below(20),
+        "t_base": below(config.target_beats * 4 - 45), "t_stride": below(8),
+        "r_base": operand + below(room), "r_stride": below(9),
+    }
+
+
+def random_instruction(rng: np.random.Generator, config: Config, op: Op,
+                       **sizes: int) -> list[int]:
+    """Words that set every register for ``op``, and a valid ``op`` with random flags.
+
+    ``sizes`` replace random values of registers; a Y_BASE only where pair memory is written.
+    """
+    values = random_registers(rng, config, op) | sizes
+    flags = 0
+    for flag in Flag:
+        if FLAGS[op] & flag and flag not in (Flag.POST0, Flag.POST1) and rng.random() < 0.5:
+            flags |= flag
+    if op in _PRODUCTS:
+        post = Post(rng.integers(3))
+        flags |= post
+        if post is Post.LOGIT:
+            values["y_base"] = 0 if sizes else int(rng.integers(0, config.logit_pairs - 40))
+    elif op is Op.LOSS:
+        flags |= int(rng.integers(2)) * Flag.POST0
+        values["s_base"] = sizes.get("s_base", int(rng.integers(0, config.logit_pairs - 52)))
+    elif op is Op.UPD and not (flags & Flag.EVENT and values["acc_bits"]):
+        flags &= Flag.INPUT
+        values["shift"] = int(rng.integers(0, 16 + min(values["code_bits"], 8)))
+        values["shift"] = min(values["shift"], 15 + values["code_bits"])
+    if flags & Flag.INPUT and "s_base" not in sizes:
+        values["s_base"] = int(rng.integers(0, 4 * config.input_beats - 60))
+    return Assembler().set(**values).op(op, flags).words
+
+
+def complete(image: Image, bodies: Sequence[list[int]]) -> tuple[list[int], int]:
+    """The program that loads ``image``, executes ``bodies`` and stores everything; bytes stored."""
+    program = Assembler()
+    image.load(program)
+    for body in bodies:
+        program.words += body
+    size = image.dump(program)
+    return program.words, size
+
+
+def random_program(rng: np.random.Generator, config: Config, operations: Sequence[Op],
+                   length: int) -> tuple[Image, list[int], int]:
+    """``length`` random instructions of ``operations``: what they find, the words, bytes stored."""
+    image = Image.random(config, rng)
+    bodies = [random_instruction(rng, config, operations[rng.integers(len(operations))])
+              for _ in range(length)]
+    return image, *complete(image, bodies)
+
+
+def listing(words: Sequence[int]) -> str:
+    """Instructions, one a line."""
+    return "\n".join(f"{i:4} {decode(word) or hex(word)}" for i, word in enumerate(words))
+
+
 @dataclasses.dataclass
 class Outcome:
     """All that a program leaves behind."""
@@ -108,14 +202,19 @@ class Outcome:
     counters: dict[str, int]
     dump: np.ndarray
     random: int
+    times: dict[str, int]
 
 
+#: Counters of cycles; :func:`differences` leaves them out, since they depend on the bus.
+TIMES = ("CYCLES", "BUSY", "STALL_LOAD")
 COUNTERS = ("LOSS", "CORRECT", "SAMPLES",
             *(f"SAT_{name.upper()}" for name in registers.SATURATIONS))
 
 
-def run_golden(config: Config, image: Image, words: list[int], seed: int, size: int) -> Outcome:
-    machine = Machine(config, _DDR_BYTES)
+def run_golden(config: Config, image: Image, words: list[int], seed: int, size: int,
+               machine: Machine | None = None) -> Outcome:
+    """Run a program, on memories of zeros or on a ``machine`` that has run others before."""
+    machine = machine or Machine(config, _DDR_BYTES)
     machine.state.ddr[:] = image.data
     machine.state.random = seed
     machine.load_program(words)
@@ -124,8 +223,9 @@ def run_golden(config: Config, image: Image, words: list[int], seed: int, size: 
     state = machine.state
     counters = {"LOSS": state.loss, "CORRECT": state.correct, "SAMPLES": state.samples,
                 **{f"SAT_{name.upper()}": count for name, count in state.saturations.items()}}
+    clock = machine.clock
     return Outcome(cause, machine.pc, counters, state.ddr[8 * _DUMP:8 * _DUMP + size].copy(),
-                   state.random)
+                   state.random, dict(zip(TIMES, (clock.now, clock.busy, clock.stalled))))
 
 
 def run_model(model, image: Image, words: list[int], seed: int, size: int,
@@ -148,7 +248,8 @@ def run_model(model, image: Image, words: list[int], seed: int, size: int,
 
     return Outcome(Cause(read("STATUS") >> 8 & 0xFF), read("PC"),
                    {name: read(name) for name in COUNTERS},
-                   np.array(model.ddr[8 * _DUMP:8 * _DUMP + size]), read("SEED"))
+                   np.array(model.ddr[8 * _DUMP:8 * _DUMP + size]), read("SEED"),
+                   {name: read(name) for name in TIMES})
 
 
 def differences(config: Config, one: Outcome, two: Outcome) -> list[str]:

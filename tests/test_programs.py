@@ -1,0 +1,105 @@
+"""The compiled accelerator against golden: random programs of tensor instructions, every bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from programs import (
+    TENSOR,
+    Assembler,
+    Image,
+    Outcome,
+    complete,
+    differences,
+    listing,
+    random_instruction,
+    random_registers,
+    run_golden,
+    run_model,
+)
+
+from tangente.golden.config import preset
+from tangente.golden.isa import Cause, Flag, Op, Post, encode
+from tangente.sim.model import Model
+
+CONFIG = preset("tiny")
+_SEEDS = st.integers(0, (1 << 32) - 1)
+
+
+def _both(library: Path, image: Image, words: list[int], seed: int,
+          size: int) -> tuple[Outcome, Outcome]:
+    golden = run_golden(CONFIG, image, words, seed, size)
+    with Model(library, ddr_bytes=image.data.size) as model:
+        model.reset()
+        return golden, run_model(model, image, words, seed, size, bound=1_000_000)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(image=_SEEDS, seed=st.integers(1, (1 << 64) - 1),
+       steps=st.lists(st.tuples(st.sampled_from(TENSOR), _SEEDS), min_size=1, max_size=12))
+def test_random_programs(tiny_library: Path, image: int, seed: int,
+                         steps: list[tuple[Op, int]]) -> None:
+    start = Image.random(CONFIG, np.random.default_rng(image))
+    bodies = [random_instruction(np.random.default_rng(step), CONFIG, op) for op, step in steps]
+    words, size = complete(start, bodies)
+    note("\n".join(listing(body) for body in bodies))
+    golden, simulated = _both(tiny_library, start, words, seed, size)
+    assert golden.cause is Cause.DONE
+    assert differences(CONFIG, golden, simulated) == []
+
+
+@pytest.mark.parametrize("op", TENSOR, ids=lambda op: op.name)
+def test_every_instruction_at_full_size(tiny_library: Path, op: Op) -> None:
+    """Widths far beyond a word's lanes and the queues' depths; operands in the two halves."""
+    rng = np.random.default_rng(op)
+    image = Image.random(CONFIG, rng)
+    bodies = [random_instruction(
+        rng, CONFIG, op, count=6, p=41, q=37, m_base=0, s_base=0, s_stride=21, v_base=0,
+        v_stride=10, y_base=2048, y_stride=22, yr_base=700, yr_stride=13, g_base=0, g_stride=23,
+        f_base=1400, f_stride=12, r_base=11, r_stride=10, tiles=3, t_base=0, t_stride=40,
+        b_base=0) for _ in range(4)]
+    words, size = complete(image, bodies)
+    golden, simulated = _both(tiny_library, image, words, 7, size)
+    assert golden.cause is Cause.DONE
+    assert differences(CONFIG, golden, simulated) == []
+
+
+_VALUES = st.one_of(st.integers(0, 70), st.integers(0, 4096), st.integers(0, (1 << 24) - 1),
+                    st.sampled_from((255, 256, 257, 2047, 2048, 4095, 4096, 65535, 65536)))
+
+
+@settings(max_examples=70, derandomize=True, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(op=st.sampled_from(TENSOR), seed=_SEEDS,
+       name=st.sampled_from(sorted(random_registers(np.random.default_rng(0), CONFIG, Op.MVA))),
+       value=_VALUES)
+def test_faults(tiny_library: Path, op: Op, seed: int, name: str, value: int) -> None:
+    """One register holds anything: cause and PC are golden's, and the next program is not hurt."""
+    rng = np.random.default_rng(seed)
+    *registers, tensor = random_instruction(rng, CONFIG, op)
+    words = [*registers, *Assembler().set(**{name: value}).words, tensor, encode(Op.HALT)]
+    image = Image.random(CONFIG, rng)
+    note(listing(words))
+    sizes = {"count": 4, "p": 7, "q": 7, "code_bits": 8, "acc_bits": 8, "s_base": 0, "y_base": 0,
+             "s_stride": 5, "y_stride": 5, "t_base": 0, "t_stride": 9, "b_base": 0, "m_base": 0,
+             "b_shift": 0, "shift": 8, "e_shift": 8}
+    after = [random_instruction(rng, CONFIG, op, **sizes) for op in (Op.MVA, Op.LOSS, Op.BUP)]
+    after[0][-1] = encode(Op.MVA, 0, Flag.INPUT | Post.LOGIT)
+    after[1][-1] = encode(Op.LOSS, 0, Flag.BIAS_GRADIENT)
+    again, size = complete(image, after)
+    with Model(tiny_library, ddr_bytes=image.data.size) as model:
+        model.reset()
+        golden, faulty = (run_golden(CONFIG, image, words, 1, 0),
+                          run_model(model, image, words, 1, 0, bound=1_000_000))
+        assert (faulty.cause, faulty.pc) == (golden.cause, golden.pc)
+        golden, healthy = (run_golden(CONFIG, image, again, 1, size),
+                           run_model(model, image, again, 1, size, bound=1_000_000))
+    # The other memories keep what the first program left there.
+    assert golden.cause is Cause.DONE
+    assert [line for line in differences(CONFIG, golden, healthy)
+            if not line.startswith(("PAIR", "LOGIT", "ROWS"))] == []
