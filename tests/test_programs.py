@@ -73,7 +73,7 @@ _VALUES = st.one_of(st.integers(0, 70), st.integers(0, 4096), st.integers(0, (1 
                     st.sampled_from((255, 256, 257, 2047, 2048, 4095, 4096, 65535, 65536)))
 
 
-@settings(max_examples=70, derandomize=True, deadline=None,
+@settings(max_examples=40, derandomize=True, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(op=st.sampled_from(TENSOR), seed=_SEEDS,
        name=st.sampled_from(sorted(random_registers(np.random.default_rng(0), CONFIG, Op.MVA))),

@@ -332,6 +332,32 @@ def test_random_programs(words: list[int], seed: int, slow: int, base: int) -> N
     compare(golden, run_bench(words, golden, seed, slow=slow, base=base))
 
 
+_EDGES = (0, 1, 2, 0xFFF, 0x1000, 0x7FFFFF, 0x800000, 0xFFFFFE, 0xFFFFFF)
+_VALUES = st.one_of(st.sampled_from(_EDGES), st.integers(0, 0xFFFFFF))
+
+
+@pytest.mark.parametrize("op", [Op.SET, Op.SETH, Op.ADD, Op.MOV, Op.XOR, Op.DBNZ, Op.BLT, Op.JMP],
+                         ids=lambda op: op.name)
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(a=_VALUES, b=_VALUES, imm=st.one_of(st.sampled_from((0, 1, 0x7FFFF, 0x80000, 0xFFFFF)),
+                                           st.integers(0, (1 << 20) - 1)))
+def test_scalars(op: Op, a: int, b: int, imm: int) -> None:
+    """One instruction on any two values: what it leaves, and which of two HALTs it leads to."""
+    if op in (Op.MOV, Op.XOR):
+        imm = imm & ~63 | 1
+    elif op in (Op.DBNZ, Op.JMP):
+        imm = 6
+    elif op is Op.BLT:
+        imm = 6 << 6 | 1
+    words = [word for reg, value in ((0, a), (1, b)) for word in
+             (encode(Op.SET, reg, value & 0xFFFFF), encode(Op.SETH, reg, value >> 12))]
+    words += [encode(op, 0, imm), encode(Op.HALT), encode(Op.HALT)]
+    golden = golden_of(words)
+    ran = run_bench(words, golden, 1)
+    assert (ran.cause, ran.pc) == (golden.cause, golden.pc)
+    assert ran.registers[:2] == golden.registers[:2]
+
+
 @settings(max_examples=12, derandomize=True, deadline=None)
 @given(words=programs(most=15), seed=_SEEDS, data=st.data())
 def test_stop_and_go_on(words: list[int], seed: int, data: st.DataObject) -> None:
