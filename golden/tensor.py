@@ -131,7 +131,10 @@ class _Tensor:
     # --- operand checks -------------------------------------------------------------------------
 
     def check(self, op: Op) -> None:
-        """OPERAND unless the registers of :data:`OPERANDS` lie in their ranges."""
+        """ILLEGAL for a post that does not exist; OPERAND unless the registers of
+        :data:`OPERANDS` lie in their ranges."""
+        if op in (Op.MVA, Op.MVD, Op.MVR) and self.flags & 3 == 3:
+            raise Fault(Cause.ILLEGAL)
         counts, bases, shifts = OPERANDS[op]
         r = self.r
         for register in counts:
@@ -213,8 +216,6 @@ class _Tensor:
     def post(self, sums: npt.NDArray[np.float64], width: int) -> None:
         """The post-processing unit: sums (samples, at least width) to results."""
         kind = self.flags & 3
-        if kind == 3:
-            raise Fault(Cause.ILLEGAL)
         acc = sums[:, :width]
         even = width + width % 2
         sigmoid = self.has(Flag.SIGMOID)

@@ -127,7 +127,7 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.clear.eq(1)
                     m.d.sync += [self.running.eq(1), self.halted.eq(0), self.cause.eq(0),
                                  pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0),
-                                 synchronous.eq(0)]
+                                 synchronous.eq(self.transfer_busy)]
                     m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
                 with m.If(stopping | (bus_error != 0) | (pc >= config.program_words)):
@@ -156,7 +156,7 @@ class Sequencer(wiring.Component):
                 with m.Switch(op):
                     with m.Case(Op.HALT):
                         with m.If(~self.transfer_busy):
-                            halt(Cause.DONE)
+                            halt(Mux(bus_error != 0, bus_error, Cause.DONE))
                         with m.Elif(~self.engine_busy):
                             m.d.comb += self.waiting.eq(1)
                     with m.Case(Op.SET, Op.SETH, Op.ADD, Op.DBNZ):
