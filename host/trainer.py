@@ -25,7 +25,7 @@ from .options import Options
 from .progress import Event
 from .session import Session, ddr_bytes
 
-__all__ = ["CLOCK_MHZ", "Chunk", "Result", "chunk_batches", "chunks", "learning_rate", "train"]
+__all__ = ["CLOCK_MHZ", "EpochPart", "Result", "chunk_batches", "chunks", "learning_rate", "train"]
 
 #: Clock for which times are stated: FCLK0 of the board.
 CLOCK_MHZ = 100.0
@@ -47,7 +47,7 @@ class Result:
     samples : training samples an epoch.
     train_loss : mean loss of the last epoch's samples, as they were met, in nats.
     test_samples, test_accuracy : samples tested, and the share of them that were right.
-    cycles : clock cycles of training; 0 on a device that counts none.
+    cycles : clock cycles of training, predicted on golden.
     saturations : values that saturated in training, by name.
     mismatches : words of memory and counters that differ from golden's; None if not verified.
     wall_s : seconds of training, without building and testing.
@@ -76,10 +76,12 @@ class Result:
             "samples": self.samples, "train_loss": self.train_loss,
             "test_samples": self.test_samples, "test_accuracy": self.test_accuracy,
             "cycles": self.cycles,
-            "cycles_per_sample": self.cycles / trained if self.cycles else None,
+            "cycles_per_sample": self.cycles / trained,
             "clock_mhz": CLOCK_MHZ, "mismatches": self.mismatches,
             "saturations": self.saturations, "wall_s": self.wall_s,
-            "cycles_per_second": self.cycles / self.wall_s if self.cycles else None,
+            # Golden predicts its cycles; it simulates none.
+            "cycles_per_second": None if self.options.device == "golden"
+            else self.cycles / self.wall_s,
             "version": tangente.__version__,
         }
 
@@ -101,7 +103,7 @@ def chunk_batches(options: Options, samples: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chunk:
+class EpochPart:
     """A part of an epoch that one start trains on, with one learning rate.
 
     Members
@@ -116,14 +118,14 @@ class Chunk:
     lr: float
 
 
-def chunks(options: Options, samples: int) -> Iterator[Chunk]:
+def chunks(options: Options, samples: int) -> Iterator[EpochPart]:
     """All chunks of a run of ``samples`` an epoch."""
     step = chunk_batches(options, samples) * options.batch
     for epoch in range(options.epochs):
         for first in range(0, samples, step):
             size = min(step, samples - first)
             done = (epoch * samples + first + size / 2) / (options.epochs * samples)
-            yield Chunk(epoch, first, size, learning_rate(options, done))
+            yield EpochPart(epoch, first, size, learning_rate(options, done))
 
 
 def train(options: Options, dataset: Dataset, *,
