@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tangente.golden.config import Config
-from tangente.golden.isa import Flag, Op, Post, Reg, Rule, Space
+from tangente.golden.isa import Flag, Op, Post, Reg, Rule, Space, decode, encode
 
 from .assembler import Label, Program
 from .layout import Layout, check_capacity
@@ -39,6 +39,8 @@ _COUNT = Reg.R7           # samples of the batch
 # Transfers take copies of their registers, so these are free while samples are walked over.
 _ROW_RECORD = Reg.DDR
 _SAMPLES = Reg.LENGTH
+# Registers of DRV are free where nothing is learnt.
+_DDR_LOGITS = Reg.R_BASE
 
 _NO_FLAGS = Flag(0)
 
@@ -113,7 +115,28 @@ class Compiled:
         """Forward products and loss statistics of ``chunk``; nothing is learnt."""
         return self._batches(chunk, None)
 
-    def _batches(self, chunk: Chunk, rate: Rate | None) -> list[int]:
+    def predicting(self, chunk: Chunk, logits: int) -> list[int]:
+        """Forward products of ``chunk``; the logits go to DDR beat ``logits`` and those after it.
+
+        A whole batch is written for each begun: ``Layout.logit_stride`` beats a sample, each with
+        two logits (int16, 10 fraction bits) and two zeros. What follows the last sample's, up to
+        the end of its batch, means nothing.
+        """
+        return self._batches(chunk, None, logits)
+
+    def ending(self, words: list[int]) -> tuple[int, int]:
+        """Address and word that make the program ``words`` end after the batch that it computes.
+
+        The word replaces the branch of the loop over batches, also while the program runs; it ends
+        as if the batches before were all there are.
+        """
+        instructions = [decode(word) for word in words]
+        loop, = (address for address, instruction in enumerate(instructions)
+                 if instruction is not None and instruction.op is Op.DBNZ
+                 and instruction.rd == _BATCHES)
+        return loop, encode(Op.JMP, 0, len(words) - (2 if self.layout.double else 1))
+
+    def _batches(self, chunk: Chunk, rate: Rate | None, logits: int | None = None) -> list[int]:
         layout, options, p = self.layout, self.network.options, Program()
         whole, rest = divmod(chunk.samples, options.batch)
         p.pin(code_bits=options.bits, acc_bits=options.accumulator_bits or 0,
@@ -126,6 +149,8 @@ class Compiled:
                                 (_INPUT_PAIRS, 0), (_NEXT_INPUT, 0), (_NEXT_TARGET, 0)):
             p.set(**{register.name: value})
         p.set(t_base=0)
+        if logits is not None:
+            p.set(**{_DDR_LOGITS.name: logits})
         if layout.double:
             self._load(p)
         loop = p.here()
@@ -138,7 +163,10 @@ class Compiled:
         p.move(Reg.COUNT, _COUNT)
         for layer in self.network.layers:
             self._forward(p, layer, learn=rate is not None)
-        self._loss(p, learn=rate is not None)
+        if logits is None:
+            self._loss(p, learn=rate is not None)
+        else:
+            self._store_logits(p)
         if rate is not None:
             (self._registers if layout.dpfm else self._backward)(p)
             for layer in self.network.layers:
@@ -231,6 +259,14 @@ class Compiled:
         layer = self.network.layers[-1]
         flags = self._error_results(p, layer) if learn else _NO_FLAGS
         p.tensor(Op.LOSS, flags, p=layer.outputs, s_base=0, s_stride=self.layout.logit_stride)
+
+    def _store_logits(self, p: Program) -> None:
+        """The whole batch's, and on to where the next batch's go."""
+        beats = self.layout.batch * self.layout.logit_stride
+        p.move(Reg.DDR, _DDR_LOGITS)
+        p.set(local=0, length=beats)
+        p.store(Space.LOGIT)
+        p.add(_DDR_LOGITS, beats)
 
     def _backward(self, p: Program) -> None:
         """BP: errors of each hidden layer from those of the layer above."""
