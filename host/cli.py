@@ -20,7 +20,7 @@ __all__ = ["UsageError", "main", "make_parser"]
 #: Layers for MNIST and Fashion-MNIST where none are given.
 LARGE_LAYERS = (784, 100, 100, 10)
 
-#: Exit codes, beside 0: a failure, a wrong command line, Ctrl-C (128 + SIGINT).
+#: Exit codes, beside 0: a failure, a wrong command line, Ctrl-C (128 + SIGINT; SIGTERM: 143).
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 _EPILOG = """\
@@ -44,8 +44,13 @@ examples:
   tangente train --dataset mnist --algorithm bp --bits 2 --accumulator-bits 5 \\
       --update event --batch 32 --epochs 5
 
+  tangente train --dataset mnist --epochs 5 --checkpoint run.npz
+  tangente train --resume run.npz                    the options are the checkpoint's
+
 Every device gives equal bits: golden runs the program in NumPy, sim on the compiled RTL.
-Ctrl-C ends the run after its present chunk and still writes --json; twice ends it at once.
+Ctrl-C (or SIGTERM) ends the run after its present batch, with a checkpoint if one was asked for,
+and still writes --json; twice ends it at once. A run that was interrupted or killed and resumed,
+also on the other device, ends in the same bits as one that was not.
 """
 
 _CYCLES_EPILOG = """\
@@ -105,8 +110,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
     group.add_argument("--preset", choices=("auto", *PRESETS), default="auto",
                        help="the engine's size; auto: digits for digits, else pynq_z2")
-    group.add_argument("--dataset", choices=DATASETS, default=Options.dataset,
-                       help="default: %(default)s, which needs no download")
+    group.add_argument("--dataset", choices=DATASETS,
+                       help=f"default: {Options.dataset}, which needs no download")
     group.add_argument("--layers", type=_layers, metavar="N-N-…",
                        help="widths from inputs to outputs; default: "
                             f"{_dashed(Options.layers)} for digits, else {_dashed(LARGE_LAYERS)}")
@@ -156,15 +161,23 @@ def make_parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a network", formatter_class=raw,
                                 description="Train a network and test it.", epilog=_TRAIN_EPILOG)
-    train.add_argument("--device", choices=DEVICES, default=Options.device,
+    train.add_argument("--device", choices=DEVICES,
                        help="what runs the program: NumPy, or the compiled RTL; default: "
-                            "%(default)s")
+                            f"{Options.device}")
     _add_network(train)
     _add_data(train)
     train.add_argument("--verify", action="store_true",
                        help="compare every weight, accumulator and bias with golden's at the end")
     train.add_argument("--waves", type=Path, metavar="FILE",
                        help="write waveforms there (sim): use few --samples")
+    train.add_argument("--checkpoint", type=Path, metavar="FILE",
+                       help="write the state there, at the end of parts of an epoch and at the "
+                            "training's end; default: the file that is resumed")
+    train.add_argument("--checkpoint-every", type=int, metavar="N",
+                       help="parts (an epoch has 32) from one checkpoint to the next, else as few "
+                            "as ten seconds take")
+    train.add_argument("--resume", type=Path, metavar="FILE",
+                       help="go on from a checkpoint, with its options")
     train.add_argument("--quiet", action="store_true", help="no progress, no summary")
     _add_output(train)
 

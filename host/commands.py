@@ -6,14 +6,15 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .cli import FAILURE, INTERRUPTED, LARGE_LAYERS, UsageError
+from .cli import FAILURE, LARGE_LAYERS, UsageError
 from .options import Options
 from .progress import Event, Progress
 
@@ -36,10 +37,20 @@ _OUTCOMES = ("train_loss", "test_accuracy", "cycles", "cycles_per_sample", "cloc
 
 def train(args: argparse.Namespace) -> int:
     """``tangente train``."""
-    if args.waves is not None and args.device != "sim":
+    options, files = _options(args), {}
+    if args.waves is not None and options.device != "sim":
         raise UsageError("--waves needs --device sim: only the RTL has waveforms")
-    return _run(_options(args), data_dir=args.data, verify=args.verify, waves=args.waves,
-                quiet=args.quiet, target=args.json)
+    path = args.checkpoint or args.resume
+    if path is not None:
+        files = {"checkpoint": path, "checkpoint_every": args.checkpoint_every,
+                 "resume": args.resume}
+    elif args.checkpoint_every is not None:
+        raise UsageError("--checkpoint-every needs --checkpoint: the file to write")
+    again = ["tangente", "train", "--resume", str(path)]
+    if args.data is not None:
+        again += ["--data", str(args.data)]
+    return _run(options, data_dir=args.data, verify=args.verify, waves=args.waves,
+                quiet=args.quiet, target=args.json, again=again, files=files)
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -111,12 +122,18 @@ def isa(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    """The options of train or cycles; what was not given is left to Options' own defaults."""
+    """The options of train or cycles; what was not given is left to Options' own defaults, or to
+    the checkpoint that is resumed."""
     given = {name: getattr(args, name) for name in _SETTINGS
              if getattr(args, name, None) is not None}
     if args.preset == "auto":
         del given["preset"]
-    if args.dataset != "digits":
+    if getattr(args, "resume", None) is not None:
+        from .checkpoint import Checkpoint
+
+        saved = dataclasses.asdict(Checkpoint.load(args.resume).options)
+        return _make(**{**saved, **given})
+    if args.dataset not in (None, "digits"):
         given = {**_LARGE, **given}
     return _make(**given)
 
@@ -129,34 +146,42 @@ def _make(**settings: Any) -> Options:
 
 
 def _run(options: Options, *, data_dir: Path | None, verify: bool, waves: Path | None, quiet: bool,
-         target: str | None, figures: dict[str, Any] | None = None) -> int:
-    """Train, show, write; ``figures`` receives the result's. Returns the exit code."""
+         target: str | None, figures: dict[str, Any] | None = None,
+         again: Sequence[str] = (), files: Mapping[str, Any] | None = None) -> int:
+    """Train, show, write. Returns the exit code.
+
+    ``figures`` receives the result's; ``again`` is the command that resumes; ``files`` are the
+    trainer's arguments about checkpoints.
+    """
     from . import data, trainer
 
     dataset = data.load(options.dataset, data_dir)
     figures = {} if figures is None else figures
     start = time.monotonic()
     last: list[Event] = []
-    code = 0
-    with Progress() as bar, _deferred_interrupt() as check:
+    saved: Path | None = None
+    with Progress() as bar, _deferred_interrupt() as interrupt:
         def progress(event: Event) -> None:
             last[:] = [event]
             if not quiet:
                 bar(event)
-            check()
 
         try:
             result = trainer.train(options, dataset, progress=progress, verify=verify, waves=waves,
-                                   quiet=quiet)
+                                   quiet=quiet, stop=interrupt.asked, **(files or {}))
             figures.update(result.to_json())
-        except KeyboardInterrupt:
+        except (trainer.Interrupted, KeyboardInterrupt) as error:
             figures.update(_partial(options, last, time.monotonic() - start))
-            code = INTERRUPTED
+            saved = getattr(error, "checkpoint", None)
+            interrupt.number = interrupt.number or signal.SIGINT
     _write_json(target, figures)
     if not quiet and target != "-":
         print(_summary(figures))
-    if code == INTERRUPTED:
-        print("tangente: interrupted", file=sys.stderr)
+    code = 0
+    if figures.get("interrupted"):
+        code = 128 + interrupt.number
+        how = "" if saved is None else f"; to go on: {shlex.join(again)}"
+        print(f"tangente: interrupted{how}", file=sys.stderr)
     elif figures["mismatches"]:
         print(f"tangente: error: mismatches between {options.device} and golden: "
               f"{figures['mismatches']:,}; please report this run's options", file=sys.stderr)
@@ -164,33 +189,40 @@ def _run(options: Options, *, data_dir: Path | None, verify: bool, waves: Path |
     return code
 
 
+class _Interrupt:
+    """A signal that asked for the end; ``number`` is 0 before it comes."""
+
+    number = 0
+
+    def asked(self) -> bool:
+        return self.number != 0
+
+
 @contextlib.contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], None]]:
-    """Ctrl-C waits for the next call of the function given; a second one acts at once.
+def _deferred_interrupt() -> Iterator[_Interrupt]:
+    """Ctrl-C and SIGTERM are only noted; the second one acts at once.
 
     What fails while one waits counts as the interruption: Ctrl-C reaches compilers, too.
     """
-    asked = False
+    interrupt = _Interrupt()
 
     def handler(signum: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
+        interrupt.number = signum
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\ntangente: finishing this chunk; Ctrl-C again to end at once", file=sys.stderr)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        print("\ntangente: finishing this batch; Ctrl-C again to end at once", file=sys.stderr)
 
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handler)
+    before = {number: signal.signal(number, handler)
+              for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield check
+        yield interrupt
     except Exception as error:
-        if asked:
+        if interrupt.asked():
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def _partial(options: Options, last: list[Event], wall: float) -> dict[str, Any]:

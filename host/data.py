@@ -13,6 +13,7 @@ import dataclasses
 import gzip
 import hashlib
 import logging
+import math
 import os
 import sys
 import zlib
@@ -49,7 +50,12 @@ class Dataset:
     test_images : uint8, (samples, features).
     test_labels : uint8, (samples,).
     classes : number of classes.
-    shape : (height, width) of an image; features = height x width, row by row.
+    shape : (height, width) of an image, row by row, or any whose product is the features.
+
+    Raises
+    ------
+    ValueError
+        If an array is of another type or shape, a set is empty, or a label is no class.
     """
 
     name: str
@@ -58,16 +64,41 @@ class Dataset:
     test_images: Bytes
     test_labels: Bytes
     classes: int
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            array.flags.writeable = False
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            self._check(part, images, labels)
+            images.flags.writeable = labels.flags.writeable = False
+
+    def _check(self, part: str, images: Bytes, labels: Bytes) -> None:
+        for kind, array in (("images", images), ("labels", labels)):
+            if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+                raise ValueError(f"{part}_{kind} must be a NumPy array of uint8, "
+                                 f"not {getattr(array, 'dtype', type(array).__name__)}")
+        if images.ndim != 2 or len(images) == 0 or images.shape[1] != self.features:
+            raise ValueError(f"{part}_images must have the shape (samples, {self.features}) with "
+                             f"at least one sample, not {images.shape!r}")
+        if labels.shape != (len(images),):
+            raise ValueError(f"{part}_labels must have the shape ({len(images)},), "
+                             f"not {labels.shape!r}")
+        if labels.max() >= self.classes:
+            raise ValueError(f"{part}_labels must lie between 0 and {self.classes - 1}, "
+                             f"not {labels.max()}")
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the training images and labels, in hexadecimal."""
+        result = hashlib.sha256(repr(self.train_images.shape).encode())
+        for array in (self.train_images, self.train_labels):
+            result.update(np.ascontiguousarray(array).tobytes())
+        return result.hexdigest()
 
     @property
     def features(self) -> int:
         """Inputs of a network for this data set."""
-        return self.shape[0] * self.shape[1]
+        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)

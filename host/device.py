@@ -19,7 +19,17 @@ PAGE = 4096
 
 
 class DeviceTimeout(TimeoutError):
-    """A device did not do something in time; the message says what was waited for."""
+    """A device did not do something in time; the message says what was waited for.
+
+    Members
+    -------
+    unit : "transfer" (DDR does not answer), "engine", "sequencer", "reset" (the bus does not
+        finish) or "clock": what had not come to its end.
+    """
+
+    def __init__(self, message: str, unit: str) -> None:
+        super().__init__(message)
+        self.unit = unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +71,8 @@ class Device(Protocol):
     def write(self, name: str, value: int, word: int = 0) -> None:
         """Set word ``word`` of the register called ``name``."""
 
-    def load_program(self, words: Sequence[int]) -> None:
-        """Write instruction words from address 0."""
+    def load_program(self, words: Sequence[int], first: int = 0) -> None:
+        """Write instruction words from address ``first``, also while a program runs."""
 
     def allocate(self, size: int) -> Buffer:
         """``size`` bytes of DDR, zero; raises MemoryError if there is no room."""
@@ -73,8 +83,8 @@ class Device(Protocol):
     def from_device(self, buffer: Buffer) -> None:
         """Make what the engine wrote into ``buffer`` visible to the host."""
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until STATUS says HALTED; raises DeviceTimeout."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until STATUS says HALTED, ``timeout_s`` seconds at most; return whether it does."""
 
     def close(self) -> None:
         """Give back what the device holds."""

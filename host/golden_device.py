@@ -11,12 +11,12 @@ from tangente.golden.isa import Cause
 from tangente.golden.machine import Machine
 from tangente.golden.registers import Access, Control, Status
 
-from .device import PAGE, Allocator, Buffer, DeviceTimeout
+from .device import PAGE, Allocator, Buffer
 
 __all__ = ["GoldenDevice"]
 
 #: Instructions between two looks at the clock.
-_SLICE = 2000
+_SLICE = 100
 _ACCESS = {register.name: register.access for register in registers.REGISTERS}
 
 
@@ -110,9 +110,9 @@ class GoldenDevice:
             machine.start(self._start_pc)
             self._running = True
 
-    def load_program(self, words: Sequence[int]) -> None:
-        """Write instruction words from address 0."""
-        self.machine.load_program(words)
+    def load_program(self, words: Sequence[int], first: int = 0) -> None:
+        """Write instruction words from address ``first``, also while a program runs."""
+        self.machine.load_program(words, first)
 
     def allocate(self, size: int) -> Buffer:
         """``size`` bytes of DDR, zero."""
@@ -124,21 +124,18 @@ class GoldenDevice:
     def from_device(self, buffer: Buffer) -> None:
         """Nothing: the machine works on the same array."""
 
-    def wait(self, timeout_s: float) -> None:
-        """Execute until the program halts.
+    def wait(self, timeout_s: float) -> bool:
+        """Execute until the program halts, about ``timeout_s`` seconds at most.
 
-        Raises
-        ------
-        DeviceTimeout
-            After ``timeout_s`` seconds; the program can go on by another wait.
+        Returns whether it did; if not, another wait goes on.
         """
         deadline = time.monotonic() + timeout_s
         while self._running:
             if self.machine.run(_SLICE) is not Cause.NONE:
                 self._running = False
             elif time.monotonic() > deadline:
-                raise DeviceTimeout(f"waited {timeout_s:g} s for the program to halt; it is at "
-                                    f"word {self.machine.pc}")
+                return False
+        return True
 
     def close(self) -> None:
         """Nothing is held but memory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,17 +12,24 @@ from .device import PAGE, Buffer, Device
 from .driver import Counters, Driver
 from .scales import Rate
 
-__all__ = ["Session", "buffer_beats", "ddr_bytes"]
+__all__ = ["Session", "buffer_beats", "ddr_bytes", "random_state"]
 
 Memory = npt.NDArray[np.int16]
 
 
-def _sizes(compiled: Compiled, chunk_batches: int) -> tuple[int, int, int, int]:
-    """Bytes of the buffers: inputs, targets (one batch more than used), weights, biases."""
+def random_state(seed: int) -> int:
+    """State of the random generator, 64 bits and not zero, at first; ``seed`` has 32 bits."""
+    # An odd multiplier spreads the seeds.
+    return (seed + 1) * 0x9E3779B97F4A7C15 % (1 << 64) or 1
+
+
+def _sizes(compiled: Compiled, chunk_batches: int) -> tuple[int, int, int, int, int]:
+    """Bytes of the buffers: inputs, targets (one batch more than used), weights, biases, logits."""
     layout, config = compiled.layout, compiled.config
     batches = chunk_batches + 1
     return (8 * batches * layout.batch_beats, 8 * batches * layout.target_beats,
-            8 * config.weight_words * config.beats_per_word, 8 * config.bias_pairs)
+            8 * config.weight_words * config.beats_per_word, 8 * config.bias_pairs,
+            8 * chunk_batches * layout.batch * layout.logit_stride)
 
 
 def ddr_bytes(compiled: Compiled, chunk_batches: int) -> int:
@@ -56,17 +65,22 @@ class Session:
         self.driver = Driver(device)
         self._chunk_batches = chunk_batches
         self._timeout_s = timeout_s
-        self._inputs, self._targets, self._weights, self._biases = (
+        self._whole = False
+        self._inputs, self._targets, self._weights, self._biases, self._logits = (
             device.allocate(size) for size in _sizes(compiled, chunk_batches))
 
     def upload(self, slots: Memory, biases: Memory, seed: int) -> None:
+        """Begin: :meth:`restore` with the random generator set from ``seed`` of 32 bits."""
+        self.restore(slots, biases, random_state(seed))
+
+    def restore(self, slots: Memory, biases: Memory, random: int) -> None:
         """Fill the weight memory (weight_words, 2 x lanes) and the bias memory (bias_pairs, 2, 2),
-        and set the random generator from ``seed``, any integer of 32 bits."""
+        and set the random generator's state, 64 bits."""
+        self._whole = True
         for buffer, memory in ((self._weights, slots), (self._biases, biases)):
             buffer.array[:] = np.ascontiguousarray(memory, "<i2").view(np.uint8).ravel()
             self.device.to_device(buffer)
-        # An odd multiplier spreads the seeds over 64 bits; the state must not be zero.
-        self.driver.seed((seed + 1) * 0x9E3779B97F4A7C15 % (1 << 64) or 1)
+        self.driver.seed(random)
         self._run(self.compiled.setup(self._weights.beat, self._biases.beat))
 
     def download(self) -> tuple[Memory, Memory]:
@@ -81,22 +95,73 @@ class Session:
         return (words(self._weights).reshape(config.weight_words, 2 * config.lanes),
                 words(self._biases).reshape(config.bias_pairs, 2, 2))
 
-    def train(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer],
-              rate: Rate) -> Counters:
-        """Train on at most ``chunk_batches`` batches of images (samples, inputs) and labels."""
-        return self._run(self.compiled.training(self._fill(images, labels), rate))
+    @property
+    def random_state(self) -> int:
+        """State of the random generator, as :meth:`restore` takes it."""
+        return self.driver.random_state
 
-    def test(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -> Counters:
-        """Counters of any number of samples; nothing is learnt."""
+    def train(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], rate: Rate,
+              stop: Callable[[], bool] | None = None) -> Counters:
+        """Train on at most ``chunk_batches`` batches of images and labels.
+
+        Parameters
+        ----------
+        images : uint8, (samples, inputs).
+        labels : integers, (samples,), from 0 on.
+        rate : the learning rate.
+        stop : called some times a second. When it says True, training ends with the batch that is
+            computed: ``Counters.samples`` says how many were trained on. Bits and counters are
+            those of a training on so many.
+
+        Raises
+        ------
+        ValueError
+            If an array is not as said, or too long.
+        RuntimeError
+            If the engine holds no whole network, because none was uploaded or a program failed.
+        DeviceTimeout, EngineFault
+            As :meth:`tangente.host.driver.Driver.run`.
+        """
+        words = self.compiled.training(self._fill(images, labels), rate)
+        return self._run(words, stop)
+
+    def test(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer],
+             stop: Callable[[], bool] | None = None) -> Counters:
+        """Counters of any number of samples, fewer if ``stop`` says True; nothing is learnt.
+
+        Arguments and errors are those of :meth:`train`.
+        """
         step = self._chunk_batches * self.compiled.layout.batch
         total = Counters()
         for first in range(0, len(images), step):
             chunk = self._fill(images[first:first + step], labels[first:first + step])
-            total += self._run(self.compiled.testing(chunk))
+            total += self._run(self.compiled.testing(chunk), stop)
+            if stop is not None and stop():
+                break
         return total
 
+    def predict(self, images: npt.NDArray[np.uint8]) -> Memory:
+        """The logits, int16 with 10 fraction bits, (samples, outputs), of any number of samples.
+
+        Errors are those of :meth:`train`.
+        """
+        layout, outputs = self.compiled.layout, self.compiled.network.layers[-1].outputs
+        step = self._chunk_batches * layout.batch
+        parts = []
+        for first in range(0, len(images), step):
+            part = images[first:first + step]
+            chunk = self._fill(part, np.zeros(len(part), np.uint8))
+            self._run(self.compiled.predicting(chunk, self._logits.beat))
+            self.device.from_device(self._logits)
+            # A beat has two logits and two zeros.
+            beats = self._logits.array.view("<i2").reshape(-1, layout.logit_stride, 4)
+            parts.append(beats[:len(part), :, :2].reshape(len(part), -1)[:, :outputs])
+        return np.concatenate(parts).astype(np.int16)
+
     def _fill(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -> Chunk:
-        layout, samples = self.compiled.layout, len(images)
+        layout, layers = self.compiled.layout, self.compiled.network.layers
+        _check(images, labels, layers[0].inputs, layers[-1].outputs)
+        samples = len(images)
         if not 1 <= samples <= self._chunk_batches * layout.batch:
             raise ValueError(f"samples must be between 1 and {self._chunk_batches * layout.batch}, "
                              f"not {samples!r}")
@@ -110,5 +175,27 @@ class Session:
         self.device.to_device(self._targets)
         return Chunk(samples, self._inputs.beat, self._targets.beat)
 
-    def _run(self, words: list[int]) -> Counters:
-        return self.driver.run(words, timeout_s=self._timeout_s)
+    def _run(self, words: list[int], stop: Callable[[], bool] | None = None) -> Counters:
+        if not self._whole:
+            raise RuntimeError("the engine holds no whole network: upload one, also after a "
+                               "program that failed or was interrupted")
+        self._whole = False
+        counters = self.driver.run(words, timeout_s=self._timeout_s, stop=stop,
+                                   ending=self.compiled.ending(words) if stop else None)
+        self._whole = True
+        return counters
+
+
+def _check(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], inputs: int,
+           outputs: int) -> None:
+    if images.dtype != np.uint8:
+        raise ValueError(f"images must be of type uint8, not {images.dtype}")
+    if images.ndim != 2 or images.shape[1] != inputs:
+        raise ValueError(f"images must have the shape (samples, {inputs}), not {images.shape!r}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, not {labels.dtype}")
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"labels must have the shape ({len(images)},), not {labels.shape!r}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < outputs:
+        raise ValueError(f"labels must lie between 0 and {outputs - 1}, "
+                         f"not from {labels.min()} to {labels.max()}")

@@ -17,24 +17,42 @@ import numpy.typing as npt
 
 from tangente.golden.registers import SATURATIONS
 
-from .compiler import Compiled, compile_network
+from .checkpoint import Checkpoint, CheckpointError
+from .compiler import compile_network
 from .data import Dataset
 from .device import open_device
 from .driver import Counters
 from .options import Options
 from .progress import Event
-from .session import Session, ddr_bytes
+from .session import Session, ddr_bytes, random_state
 
-__all__ = ["CLOCK_MHZ", "EpochPart", "Result", "chunk_batches", "chunks", "learning_rate", "train"]
+__all__ = ["CLOCK_MHZ", "EpochPart", "Interrupted", "Result", "chunk_batches", "chunks",
+           "learning_rate", "train"]
 
 #: Clock for which times are stated: FCLK0 of the board.
 CLOCK_MHZ = 100.0
 #: Starts an epoch is divided into: steps of the progress bar and of the learning rate.
 _CHUNKS = 32
+#: Seconds between two checkpoints, at least, if nothing else is asked for.
+_CHECKPOINT_S = 10.0
 #: Test samples on the simulated RTL, if the options name no number.
 SIM_TEST_SAMPLES = 1000
 #: Nats in one unit of register LOSS, 1/256 bit.
 _NATS = math.log(2) / 256
+
+
+class Interrupted(RuntimeError):
+    """The training was stopped before its end.
+
+    Members
+    -------
+    checkpoint : file from which it can be resumed, or None.
+    """
+
+    def __init__(self, checkpoint: Path | None) -> None:
+        super().__init__("the training was interrupted" + (
+            "" if checkpoint is None else f"; it can be resumed from {checkpoint}"))
+        self.checkpoint = checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,29 +148,48 @@ def chunks(options: Options, samples: int) -> Iterator[EpochPart]:
 
 def train(options: Options, dataset: Dataset, *,
           progress: Callable[[Event], None] | None = None, verify: bool = False,
-          waves: str | os.PathLike[str] | None = None, quiet: bool = False) -> Result:
+          waves: str | os.PathLike[str] | None = None, quiet: bool = False,
+          checkpoint: str | os.PathLike[str] | None = None, checkpoint_every: int | None = None,
+          resume: str | os.PathLike[str] | None = None,
+          stop: Callable[[], bool] | None = None) -> Result:
     """Train and test a network.
 
     Parameters
     ----------
     options : what, and how.
     dataset : the samples.
-    progress : called after each chunk of an epoch.
+    progress : called after each part of an epoch.
     verify : run everything on golden too and compare every word of memory and all counters.
     waves : file for waveforms (device sim only).
     quiet : say nothing on standard error about long steps before the training.
+    checkpoint : file to which the state is written: at first, after parts of an epoch, when
+        ``stop`` ends the training, and at its end.
+    checkpoint_every : parts of an epoch (there are 32) from one to the next; by default as few as
+        ten seconds take.
+    resume : checkpoint to go on from. Weights, biases, losses and hits end as they would have
+        without the interruption, on any device; so do cycles, unless ``stop`` cut a part of an
+        epoch in two, which costs one more start.
+    stop : called some times a second; when it says True, the training ends with the present batch.
 
     Raises
     ------
     CapacityError
         If the network does not fit the preset.
+    CheckpointError
+        If ``resume`` is damaged, or of another training; if ``checkpoint`` exists and is not
+        ``resume``.
     ValueError
         If the options do not suit the data set.
+    Interrupted
+        If ``stop`` said True.
     DeviceTimeout, EngineFault, IncompatibleDevice
         If the device fails.
     """
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1, not {checkpoint_every!r}")
     compiled = compile_network(options)
     samples = _check(options, dataset)
+    keeper = _Keeper(options, dataset, checkpoint, checkpoint_every, resume)
     step = chunk_batches(options, samples)
     with contextlib.ExitStack() as stack:
         report = None if quiet else lambda line: print(f"tangente: {line}", file=sys.stderr,
@@ -164,7 +201,9 @@ def train(options: Options, dataset: Dataset, *,
                 name, compiled.config, ddr_bytes=ddr_bytes(compiled, step),
                 waves=Path(waves) if waves is not None and index == 0 else None, report=report))
             sessions.append(Session(compiled, device, chunk_batches=step))
-        return _train(options, dataset, compiled, sessions, samples, progress)
+        run = _Run(options, dataset, sessions, samples, keeper, stop or (lambda: False))
+        run.train(progress)
+        return run.test()
 
 
 def _check(options: Options, dataset: Dataset) -> int:
@@ -189,48 +228,153 @@ def _test_samples(options: Options, dataset: Dataset) -> int:
     return min(wanted or len(dataset.test_images), len(dataset.test_images))
 
 
-def _train(options: Options, dataset: Dataset, compiled: Compiled, sessions: list[Session],
-           samples: int, progress: Callable[[Event], None] | None) -> Result:
-    start = _State(*compiled.network.initial())
-    for session in sessions:
-        session.upload(start.weights, start.biases, options.seed)
-    totals = [Counters() for _ in sessions]
-    differing = 0
-    began, wall = time.monotonic(), 0.0
-    epoch_counters = Counters()
-    orders = list(_orders(options, len(dataset.train_images), samples))
-    for chunk in chunks(options, samples):
-        chosen = orders[chunk.epoch][chunk.first:chunk.first + chunk.samples]
-        rate = compiled.network.scales.rate(chunk.lr)
-        if chunk.first == 0:
-            epoch_counters = Counters()
-        for index, session in enumerate(sessions):
+class _Keeper:
+    """Where checkpoints go, when one is due, and the one to begin from, if any."""
+
+    def __init__(self, options: Options, dataset: Dataset,
+                 path: str | os.PathLike[str] | None, every: int | None,
+                 resume: str | os.PathLike[str] | None) -> None:
+        self.path = None if path is None else Path(path)
+        self.digest = ""
+        self._every = every
+        self._parts = 0
+        self._last = time.monotonic()
+        self.start: Checkpoint | None = None
+        if path is not None or resume is not None:
+            self.digest = dataset.digest
+        if resume is not None:
+            self.start = Checkpoint.load(Path(resume))
+            self.start.check(Path(resume), options, self.digest)
+        if self.path is not None and self.path.exists() and (
+                resume is None or not self.path.samefile(resume)):
+            raise CheckpointError(f"{self.path} exists: resume it, or remove it first")
+
+    def due(self) -> bool:
+        """Whether a checkpoint is to be written after a part of an epoch; asked after each."""
+        self._parts += 1
+        if self.path is None:
+            return False
+        if self._every is not None:
+            return self._parts % self._every == 0
+        return time.monotonic() - self._last >= _CHECKPOINT_S
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        if self.path is not None:
+            checkpoint.save(self.path)
+            self._last = time.monotonic()
+
+
+class _Run:
+    """One training on one device, and on golden too if it is verified.
+
+    Members
+    -------
+    sessions : one a device; the first is the one asked for.
+    """
+
+    def __init__(self, options: Options, dataset: Dataset, sessions: list[Session], samples: int,
+                 keeper: _Keeper, stop: Callable[[], bool]) -> None:
+        self._options, self._dataset, self._samples = options, dataset, samples
+        self._network = sessions[0].compiled.network
+        self._keeper, self._stop = keeper, stop
+        self.sessions = sessions
+        start = keeper.start
+        if start is None:
+            start = Checkpoint(
+                options=options, dataset=keeper.digest, random=random_state(options.seed),
+                epoch=0, first=0, epoch_counters=Counters(), totals=Counters(),
+                mismatches=0 if len(sessions) > 1 else None, wall_s=0.0,
+                **dict(zip(("weights", "biases"), self._network.initial())))
+            # A file that cannot be written is found out now, not after hours.
+            keeper.save(start)
+        for session in sessions:
+            session.restore(start.weights, start.biases, start.random)
+        self._epoch, self._first = start.epoch, start.first
+        self._epoch_counters, self._wall = start.epoch_counters, start.wall_s
+        self._totals = [start.totals for _ in sessions]
+        self._mismatches = start.mismatches or 0
+
+    def train(self, progress: Callable[[Event], None] | None) -> None:
+        """Train on what is left."""
+        orders = list(_orders(self._options, len(self._dataset.train_images), self._samples))
+        self._break_off()
+        for part in chunks(self._options, self._samples):
+            end = part.first + part.samples
+            if (part.epoch, end) <= (self._epoch, self._first):
+                continue
+            if (part.epoch, part.first) < (self._epoch, self._first):
+                part = dataclasses.replace(part, first=self._first, samples=end - self._first)
+            self._part(part, orders[part.epoch][part.first:end])
+            if progress is not None:
+                counters = self._epoch_counters
+                progress(Event(
+                    epoch=part.epoch + 1, epochs=self._options.epochs,
+                    samples_done=counters.samples, samples_total=self._samples,
+                    loss=counters.loss * _NATS / counters.samples,
+                    accuracy=counters.correct / counters.samples, cycles=self._totals[0].cycles))
+            self._break_off()
+            if self._keeper.due():
+                self._keeper.save(self._checkpoint())
+        self._epoch, self._first = self._options.epochs, 0
+        self._keeper.save(self._checkpoint())
+
+    def _part(self, part: EpochPart, chosen: npt.NDArray[np.int64]) -> None:
+        if part.first == 0:
+            self._epoch_counters = Counters()
+        images, labels = self._dataset.train_images, self._dataset.train_labels
+        rate = self._network.scales.rate(part.lr)
+        for index, session in enumerate(self.sessions):
             began = time.monotonic()
-            counters = session.train(dataset.train_images[chosen], dataset.train_labels[chosen],
-                                     rate)
-            totals[index] += counters
+            counters = session.train(images[chosen], labels[chosen], rate,
+                                     self._stop if index == 0 else None)
+            self._totals[index] += counters
             if index == 0:
-                wall += time.monotonic() - began
-                epoch_counters += counters
-        if progress is not None:
-            done = chunk.first + chunk.samples
-            progress(Event(
-                epoch=chunk.epoch + 1, epochs=options.epochs, samples_done=done,
-                samples_total=samples, loss=epoch_counters.loss * _NATS / done,
-                accuracy=epoch_counters.correct / done, cycles=totals[0].cycles))
-    count = _test_samples(options, dataset)
-    tests = [session.test(dataset.test_images[:count], dataset.test_labels[:count])
-             for session in sessions]
-    ends = [_State(*session.download()) for session in sessions]
-    for counters, test, end in zip(totals[1:], tests[1:], ends[1:]):
-        differing += end.differing(ends[0])
-        differing += _differing_counters(counters, totals[0]) + _differing_counters(test, tests[0])
-    return Result(
-        options=options, samples=samples, train_loss=epoch_counters.loss * _NATS / samples,
-        test_samples=count, test_accuracy=tests[0].correct / count, cycles=totals[0].cycles,
-        saturations=dict(zip(SATURATIONS, totals[0].saturations)),
-        mismatches=differing if len(sessions) > 1 else None, wall_s=wall,
-        weights=ends[0].weights, biases=ends[0].biases)
+                # As many as the first device trained on before it was stopped.
+                chosen = chosen[:counters.samples]
+                self._wall += time.monotonic() - began
+                self._epoch_counters += counters
+        self._epoch, self._first = part.epoch, part.first + len(chosen)
+
+    def _break_off(self) -> None:
+        if self._stop():
+            self._keeper.save(self._checkpoint())
+            raise Interrupted(self._keeper.path)
+
+    def _checkpoint(self) -> Checkpoint:
+        states = [_State(*session.download()) for session in self.sessions]
+        return Checkpoint(
+            options=self._options, dataset=self._keeper.digest, weights=states[0].weights,
+            biases=states[0].biases, random=self.sessions[0].random_state, epoch=self._epoch,
+            first=self._first, epoch_counters=self._epoch_counters, totals=self._totals[0],
+            mismatches=self._differing(states) if len(states) > 1 else None, wall_s=self._wall)
+
+    def _differing(self, states: list[_State]) -> int:
+        differing = self._mismatches
+        for counters, state in zip(self._totals[1:], states[1:]):
+            differing += state.differing(states[0]) + _differing_counters(counters, self._totals[0])
+        return differing
+
+    def test(self) -> Result:
+        """What the training came to."""
+        options, dataset = self._options, self._dataset
+        count = _test_samples(options, dataset)
+        tests = []
+        for session in self.sessions:
+            tests.append(session.test(dataset.test_images[:count], dataset.test_labels[:count],
+                                      self._stop))
+            if self._stop():
+                raise Interrupted(self._keeper.path)
+        states = [_State(*session.download()) for session in self.sessions]
+        differing = self._differing(states) + sum(
+            _differing_counters(test, tests[0]) for test in tests[1:])
+        totals = self._totals[0]
+        return Result(
+            options=options, samples=self._samples,
+            train_loss=self._epoch_counters.loss * _NATS / self._samples,
+            test_samples=count, test_accuracy=tests[0].correct / count, cycles=totals.cycles,
+            saturations=dict(zip(SATURATIONS, totals.saturations)),
+            mismatches=differing if len(states) > 1 else None, wall_s=self._wall,
+            weights=states[0].weights, biases=states[0].biases)
 
 
 def _orders(options: Options, available: int,

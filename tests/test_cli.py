@@ -21,6 +21,7 @@ import pytest
 import tangente
 from tangente.host import cli, progress, reference
 from tangente.host.options import Options
+from tangente.host.trainer import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,19 +50,24 @@ class Trainer(types.ModuleType):
 
     def __init__(self):
         super().__init__("tangente.host.trainer")
+        self.Interrupted = Interrupted
         self.calls = []
+        self.files = {}
         self.figures = {}
         self.before_event = lambda number: None
         self.error = None
 
-    def train(self, options, dataset, *, progress, verify, waves, quiet):
+    def train(self, options, dataset, *, progress, verify, waves, quiet, stop, **files):
         self.calls.append((options, dataset, verify, waves, quiet))
+        self.files = files
         if self.error is not None:
             raise self.error
         for number in range(4):
             self.before_event(number)
             epoch, half = divmod(number, 2)
             progress(progress_event(epoch + 1, 50 * (half + 1), 1000 * (number + 1)))
+            if stop():
+                raise self.Interrupted(files.get("checkpoint"))
         return Result(options, **self.figures)
 
 
@@ -176,6 +182,12 @@ def test_what_options_refuse_is_wrong_usage(trainer, capsys):
     assert cli.main(["train", "--waves", "w.vcd"]) == 2
     assert capsys.readouterr().err == (
         "tangente: error: --waves needs --device sim: only the RTL has waveforms\n")
+    assert cli.main(["train", "--checkpoint-every", "2"]) == 2
+    assert capsys.readouterr().err == (
+        "tangente: error: --checkpoint-every needs --checkpoint: the file to write\n")
+    assert cli.main(["train", "--resume", "none.npz"]) == 1
+    assert capsys.readouterr().err == (
+        "tangente: error: none.npz: No such file or directory\n")
 
 
 @pytest.mark.parametrize(("error", "message"), [
@@ -214,8 +226,23 @@ def test_ctrl_c_ends_after_the_chunk_and_writes_what_was_done(trainer, capsys, t
     assert figures["version"] == tangente.__version__
     shown = capsys.readouterr()
     assert "  interrupted    after 1 whole epochs, 50 samples into the last\n" in shown.out
-    assert shown.err.endswith("tangente: finishing this chunk; Ctrl-C again to end at once\n"
+    assert shown.err.endswith("tangente: finishing this batch; Ctrl-C again to end at once\n"
                               "tangente: interrupted\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_interrupted_are_told_how_to_go_on(trainer, capsys, tmp_path, number, code):
+    trainer.before_event = lambda event: event or os.kill(os.getpid(), number)
+    before = signal.getsignal(number)
+    path = tmp_path / "a run.npz"
+    assert cli.main(["train", "--checkpoint", str(path), "--checkpoint-every", "3"]) == code
+    assert signal.getsignal(number) is before
+    assert trainer.files == {"checkpoint": path, "checkpoint_every": 3, "resume": None}
+    assert capsys.readouterr().err.endswith(
+        f"tangente: interrupted; to go on: tangente train --resume '{path}'\n")
+    assert cli.main(["train", "--checkpoint", "x.npz", "--quiet", "--data", "here"]) == code
+    assert capsys.readouterr().err.endswith(
+        "tangente: interrupted; to go on: tangente train --resume x.npz --data here\n")
 
 
 def test_ctrl_c_twice_ends_at_once(trainer, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tangente.golden.config import preset
 from tangente.golden.isa import Cause, Op, Reg, encode
 from tangente.golden.registers import Control, Status
 from tangente.host.device import Allocator, DeviceTimeout, open_device
-from tangente.host.driver import Counters, Driver, EngineFault, IncompatibleDevice
+from tangente.host.driver import Counters, Driver, EngineFault, IncompatibleDevice, patience
 from tangente.host.golden_device import GoldenDevice
 
 TINY = preset("tiny")
@@ -61,11 +62,60 @@ def test_a_fault_names_cause_and_instruction() -> None:
 
 def test_an_endless_program_times_out_and_is_stopped() -> None:
     driver = Driver(device())
-    with pytest.raises(DeviceTimeout, match=r"^waited 0\.05 s for the program to halt; it is at "
-                       r"word 1$"):
+    with pytest.raises(DeviceTimeout, match=r"^the program has not halted after 0\.05 s: the "
+                       r"sequencer is not done, at word 1: JMP R0, 1; it was reset$") as caught:
         driver.run([encode(Op.SET, Reg.R0, 1), encode(Op.JMP, 0, 1)], timeout_s=0.05)
+    assert caught.value.unit == "sequencer"
     assert driver.device.read("STATUS") == 0
     assert driver.run([HALT], timeout_s=5).samples == 0
+
+
+def test_an_interrupted_program_is_in_nobodys_way() -> None:
+    """What KeyboardInterrupt leaves running is abandoned by the next program."""
+    golden = device()
+    driver = Driver(golden)
+    golden.load_program([encode(Op.JMP, 0, 0)])
+    golden.write("CONTROL", Control.START)
+    assert golden.read("STATUS") == Status.RUNNING
+    assert driver.run([HALT], timeout_s=5).samples == 0
+
+
+class Standing(GoldenDevice):
+    """A device whose program never halts; each look finds its counters further by so much."""
+
+    def __init__(self, **steps: int) -> None:
+        super().__init__(TINY)
+        self._steps, self._counts = steps, dict.fromkeys(steps, 0)
+
+    def wait(self, timeout_s: float) -> bool:
+        time.sleep(timeout_s)
+        for name, step in self._steps.items():
+            self._counts[name] = self._counts[name] + step & 0xFFFFFFFF
+        return False
+
+    def read(self, name: str, word: int = 0) -> int:
+        if name in self._counts and not word:
+            return self._counts[name]
+        return 0 if name in ("PC", "STATUS", "CYCLES") else super().read(name, word)
+
+
+@pytest.mark.parametrize(("steps", "unit", "what"), [
+    ({"CYCLES": 0}, "clock", "the program has not halted after 0.25 s"),
+    ({"CYCLES": 900, "BUSY": 900}, "engine", "the program has not halted after 0.25 s"),
+    ({"CYCLES": 900, "BUSY": 900, "PC": 1}, "sequencer", "the program has not halted after 0.25 s"),
+    ({"CYCLES": 900}, "sequencer", "the program has not halted after 0.25 s"),
+    ({"CYCLES": 900, "STALL_LOAD": 890}, "sequencer", "the program has not halted after 0.25 s"),
+    ({"CYCLES": 900, "STALL_LOAD": 897}, "transfer", "the program has not halted after 0.25 s"),
+    ({"CYCLES": 90_000, "STALL_LOAD": 89_990}, "transfer",
+     "DDR has not answered for 81,920 cycles"),
+])
+def test_the_unit_that_is_not_done_is_named(steps: dict[str, int], unit: str, what: str) -> None:
+    assert patience(TINY) == 4 * 4096 + 65536 == 81_920
+    with pytest.raises(DeviceTimeout) as caught:
+        Driver(Standing(**steps)).run([HALT] * 9, timeout_s=0.25)
+    assert caught.value.unit == unit
+    assert re.fullmatch(re.escape(f"{what}: the {unit} is not done, at word ")
+                        + r"\d: HALT R0, 0; it was reset", str(caught.value))
 
 
 def test_a_program_that_is_too_long() -> None:
@@ -93,7 +143,7 @@ def test_registers_of_the_golden_device() -> None:
     golden.load_program([HALT])
     golden.write("CONTROL", Control.START)
     assert golden.read("STATUS") == Status.RUNNING
-    golden.wait(1)
+    assert golden.wait(1)
     assert golden.read("STATUS") == Status.HALTED | Cause.DONE << 8
 
 

@@ -78,9 +78,10 @@ def test_mismatches_are_counted(small: data.Dataset, monkeypatch: pytest.MonkeyP
         if len(opened) == 1:
             wait = device.wait
 
-            def wait_and_break(timeout_s: float) -> None:
-                wait(timeout_s)
+            def wait_and_break(timeout_s: float) -> bool:
+                halted = wait(timeout_s)
                 device.machine.state.weights[-1, 0] |= 4
+                return halted
 
             device.wait = wait_and_break
         return device
