@@ -229,8 +229,8 @@ class Driver:
             after = "it was reset"
         except DeviceTimeout as error:
             after = str(error)
-        raise DeviceTimeout(f"{what}: the {unit} is not done, at word {pc}: {_text(words, pc)}; "
-                            f"{after}", unit)
+        raise DeviceTimeout(f"{what}: the {unit} is not done, with the program at word {pc}: "
+                            f"{_text(words, pc)}; {after}", unit)
 
     def _look(self) -> _Look:
         cycles = self._wide("CYCLES")

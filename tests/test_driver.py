@@ -63,7 +63,8 @@ def test_a_fault_names_cause_and_instruction() -> None:
 def test_an_endless_program_times_out_and_is_stopped() -> None:
     driver = Driver(device())
     with pytest.raises(DeviceTimeout, match=r"^the program has not halted after 0\.05 s: the "
-                       r"sequencer is not done, at word 1: JMP R0, 1; it was reset$") as caught:
+                       r"sequencer is not done, with the program at word 1: JMP R0, 1; it was "
+                       r"reset$") as caught:
         driver.run([encode(Op.SET, Reg.R0, 1), encode(Op.JMP, 0, 1)], timeout_s=0.05)
     assert caught.value.unit == "sequencer"
     assert driver.device.read("STATUS") == 0
@@ -114,7 +115,8 @@ def test_the_unit_that_is_not_done_is_named(steps: dict[str, int], unit: str, wh
     with pytest.raises(DeviceTimeout) as caught:
         Driver(Standing(**steps)).run([HALT] * 9, timeout_s=0.25)
     assert caught.value.unit == unit
-    assert re.fullmatch(re.escape(f"{what}: the {unit} is not done, at word ")
+    assert re.fullmatch(re.escape(f"{what}: the {unit} is not done, with the program at "
+                                  "word ")
                         + r"\d: HALT R0, 0; it was reset", str(caught.value))
 
 
