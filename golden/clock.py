@@ -15,6 +15,8 @@ __all__ = ["Clock", "SCALAR_CYCLES", "DDR_LATENCY"]
 
 #: An instruction: fetch, read, check, execute.
 SCALAR_CYCLES = 4
+#: Cycles between two scattered updates: the second reads what the first has written.
+SCATTER_STEP = 6
 #: Cycles after which the simulated memory answers a burst.
 DDR_LATENCY = 30
 
@@ -30,12 +32,16 @@ _LOAD_OVERHEAD = 4    # to ask, and to see the last beat in its memory
 _STORE_OVERHEAD = 12  # to read the first beats, and to see the last answer
 _CREDITS = 32         # pairs that may be under way
 _TREE_FAN_IN = 4
+_SORT_CYCLES = 13     # beside elements, registers and tiles
+_TOP_CYCLES = 9       # beside what tangente.golden.lists counts, and the lists' entries
+_SCATTER_CYCLES = 28  # of one register
 
 _FIELDS = {
     Op.MVA: (Reg.COUNT, Reg.P, Reg.Q), Op.MVD: (Reg.COUNT, Reg.P, Reg.Q),
     Op.MVR: (Reg.COUNT, Reg.P, Reg.Q), Op.UPD: (Reg.COUNT, Reg.P, Reg.Q),
     Op.LOSS: (Reg.COUNT, Reg.P), Op.DRV: (Reg.P, Reg.Q, Reg.TILES),
     Op.SEL: (Reg.P, Reg.TILES, Reg.K), Op.BUP: (Reg.P,),
+    Op.SRT: (Reg.P, Reg.Q, Reg.K), Op.TOP: (Reg.Q, Reg.K), Op.SCT: (Reg.P, Reg.K),
 }
 
 
@@ -94,13 +100,14 @@ class Clock:
         self.stalled += max(0, self.transfer_free - self.now)
         self.now = max(self.now, self.transfer_free)
 
-    def tensor(self, op: Op, registers: list[int], flags: int) -> None:
-        """A tensor instruction starts."""
+    def tensor(self, op: Op, registers: list[int], flags: int, offers: int = 0) -> None:
+        """A tensor instruction starts; ``offers`` are the cycles that TOP's offers take."""
         self.wait_engine()
         key = (op, flags, *(registers[reg] for reg in _FIELDS[op]))
         cycles = self._durations.get(key)
         if cycles is None:
             cycles = self._durations[key] = self.duration(op, registers, flags)
+        cycles += offers
         self.busy += cycles - 1
         self.spent[op] = self.spent.get(op, 0) + cycles - 1
         self.engine_free = self.now + cycles
@@ -152,6 +159,12 @@ class Clock:
         if op is Op.BUP:
             return 1 + bias_update(p) + 1
         twice = flags & 3 == Post.ACT and bool(flags & Flag.SLOPE_ROWS)
+        if op is Op.SRT:
+            return _SORT_CYCLES + tiles + p + registers[Reg.K]
+        if op is Op.TOP:
+            return _TOP_CYCLES + tiles + q * registers[Reg.K]
+        if op is Op.SCT:
+            return _SCATTER_CYCLES + (p * registers[Reg.K] - 1) * SCATTER_STEP
         if op is Op.MVD:
             return self._reduced(first, count * pairs, tiles, twice) + POST_LATENCY + 1
         inner = pairs if op is Op.MVA else p

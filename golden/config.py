@@ -34,6 +34,10 @@ class Config:
     program_words : depth of the instruction memory, in 32-bit words.
     element_bits : width of an element (activation, error, register value), signed.
     max_outputs : widest layer that the loss unit takes.
+    toper_lanes : topers, each of which makes one neuron's list at a time.
+    toper_registers : registers of a toper: the largest K of weight registers.
+    list_entries : depth of the list memory, in (id, value) entries.
+    queue_entries : sources that wait for their next offer: two for each input of a layer, and one.
 
     Raises
     ------
@@ -53,13 +57,18 @@ class Config:
     program_words: int = 1024
     element_bits: int = 9
     max_outputs: int = 256
+    toper_lanes: int = 2
+    toper_registers: int = 16
+    list_entries: int = 1024
+    queue_entries: int = 512
 
     def __post_init__(self) -> None:
         if self.lanes < 4 or self.lanes > 128 or self.lanes % 4:
             raise ValueError(
                 f"lanes must be a multiple of 4 between 4 and 128, not {self.lanes!r}")
         for field in ("weight_words", "rows", "pairs", "input_beats", "target_beats",
-                      "logit_pairs", "bias_pairs", "program_words", "max_outputs"):
+                      "logit_pairs", "bias_pairs", "program_words", "max_outputs",
+                      "list_entries", "queue_entries"):
             value = getattr(self, field)
             if not _is_power_of_two(value) or not 16 <= value <= 65536:
                 raise ValueError(
@@ -67,6 +76,21 @@ class Config:
         if not 5 <= self.element_bits <= 9:
             raise ValueError(
                 f"element_bits must lie between 5 and 9, not {self.element_bits!r}")
+
+        for field, most in (("toper_lanes", self.lanes), ("toper_registers", 64)):
+            value = getattr(self, field)
+            if not 1 <= value <= most:
+                raise ValueError(f"{field} must lie between 1 and {most}, not {value!r}")
+
+    @property
+    def lane_bits(self) -> int:
+        """Bits of a lane's number."""
+        return (self.lanes - 1).bit_length()
+
+    @property
+    def id_bits(self) -> int:
+        """Bits of a weight's id, which is its place: {word, half, lane}."""
+        return (self.weight_words - 1).bit_length() + 1 + self.lane_bits
 
     @property
     def element_max(self) -> int:
@@ -98,13 +122,13 @@ class Config:
 PRESETS = {
     "tiny": Config(
         name="tiny", lanes=4, weight_words=512, rows=2048, pairs=4096, input_beats=512,
-        target_beats=64, logit_pairs=256, bias_pairs=64),
+        target_beats=64, logit_pairs=256, bias_pairs=64, toper_lanes=2, toper_registers=8),
     "digits": Config(
         name="digits", lanes=16, weight_words=512, rows=1024, pairs=4096, input_beats=2048,
-        target_beats=64, logit_pairs=512, bias_pairs=256),
+        target_beats=64, logit_pairs=512, bias_pairs=256, toper_lanes=4, list_entries=4096),
     "pynq_z2": Config(
         name="pynq_z2", lanes=100, weight_words=1024, rows=512, pairs=8192, input_beats=8192,
-        target_beats=512, logit_pairs=512, bias_pairs=512),
+        target_beats=512, logit_pairs=512, bias_pairs=512, toper_lanes=8, list_entries=4096),
 }
 
 

@@ -47,6 +47,9 @@ class Op(enum.IntEnum):
     LOAD = 0x18   #: start a transfer DDR -> local memory when all before it is over
     STORE = 0x19  #: transfer local memory -> DDR when all before it is over
     WAIT = 0x1A   #: wait until the transfer is complete
+    SRT = 0x1B    #: a vector's K largest elements as a list (DPFM, weight registers)
+    TOP = 0x1C    #: gradient-register lists of a layer's neurons, through the topers
+    SCT = 0x1D    #: weights changed by rule(error x register) of every register of a layer
 
 
 class Reg(enum.IntEnum):
@@ -66,33 +69,37 @@ class Reg(enum.IntEnum):
     M_BASE = 11     #: first weight word of the matrix
     S_BASE = 12     #: first scalar pair (input memory or pair memory)
     S_STRIDE = 13   #: pairs between samples
-    V_BASE = 14     #: first vector row
-    V_STRIDE = 15   #: rows between samples (MVR: rows between p)
+    V_BASE = 14     #: first vector row; TOP: first entry of the layer below's own list
+    V_STRIDE = 15   #: rows between samples (MVR: rows between p; TOP: entries of the list)
     Y_BASE = 16     #: first result pair (pair memory, or logit memory)
     Y_STRIDE = 17   #: pairs between samples
     YR_BASE = 18    #: first result row
     YR_STRIDE = 19  #: rows between samples (DRV, SEL: rows between neurons)
     G_BASE = 20     #: first pair of the activations whose slope multiplies (DELTA, DRV)
     G_STRIDE = 21   #: pairs between samples
-    F_BASE = 22     #: first slope row written (ACT with Flag.SLOPE_ROWS)
-    F_STRIDE = 23   #: rows between samples
+    F_BASE = 22     #: first slope row written (ACT with Flag.SLOPE_ROWS); TOP: first own entry
+    F_STRIDE = 23   #: rows between samples; TOP: own entries
     SHIFT = 24      #: right shift of the full-width sum
-    SHIFT2 = 25     #: second right shift (ACT: z to activation; DELTA: after the slope; DRV: own)
+    SHIFT2 = 25     #: second right shift (ACT: z to activation; DELTA: after the slope; DRV: own;
+                    #: TOP: (register x slope x 2^8) to the scalar that is multiplied)
     B_BASE = 26     #: first bias pair
-    B_SHIFT = 27    #: left shift of the bias to the scale of the sum
+    B_SHIFT = 27    #: left shift of the bias to the scale of the sum; TOP: as SHIFT2, Flag.SHARED
     CODE_BITS = 28  #: n: bits of a weight's code, at the top of its slot
     ACC_BITS = 29   #: m: bits of its accumulator, at the bottom
-    K = 30          #: registers a neuron keeps; 0 keeps all
+    K = 30          #: registers a neuron keeps; DRV's SEL: 0 keeps all
     TILES = 31      #: DRV: tiles of deeper ids; SEL: tiles in all
     MANTISSA = 32   #: learning-rate mantissa, 1 to 255, of 256
     T_BASE = 33     #: first target (16-bit units of the target memory)
     T_STRIDE = 34   #: targets between samples
-    E_SHIFT = 35    #: right shift from (raw error x mantissa) to an error element
+    E_SHIFT = 35    #: right shift from (raw error x mantissa) to an error element; TOP: from
+                    #: (own x 2^8) to a register
     DDR = 36        #: transfer: DDR address in beats, from register DDR_BASE
     LOCAL = 37      #: transfer: first local address, in units of its space
     LENGTH = 38     #: transfer: units of the local space (a weight word is beats_per_word beats)
-    R_BASE = 39     #: DRV: first register row of the layer below
-    R_STRIDE = 40   #: DRV: rows between that layer's neurons
+    R_BASE = 39     #: DRV: first register row of the layer below; TOP: first entry of its lists
+    R_STRIDE = 40   #: DRV: rows between that layer's neurons; TOP: entries of a list
+    L_BASE = 41     #: SRT, TOP: first list entry written; SCT: read
+    ASYMM = 42      #: 1: weights are (2 code + 1) / 2^n, without a zero; 0: code / 2^(n-1)
     MAX_ERROR = 63  #: largest |error element| of the last LOSS; read only
 
 
@@ -117,14 +124,20 @@ class Flag(enum.IntFlag):
     SLOPE = 1 << 7        #: DELTA: multiply by the slope of the activations at G_BASE
     BIAS_GRADIENT = 1 << 8  #: DELTA, LOSS: add the errors to the bias gradients at B_BASE
     EVENT = 1 << 9        #: UPD: event update; otherwise nearest
-    STOCHASTIC = 1 << 10  #: UPD: rounding bits from the random generator
+    STOCHASTIC = 1 << 10  #: UPD, SCT: rounding bits from the random generator
+    MASTER = 1 << 11      #: UPD, SCT: code and accumulator are one number of n + m bits
+    OWN = 1 << 12         #: TOP: offer the neurons' own derivatives, the list at F_BASE
+    SHARED = 1 << 13      #: TOP: offer those of the layer below, the list at V_BASE
+    LISTS = 1 << 14       #: TOP: offer the registers of the layer below, lists at R_BASE
 
 
 class Rule(enum.Enum):
     """Update rules and their UPD flags."""
 
     NEAREST = Flag(0)
+    STOCHASTIC = Flag.STOCHASTIC
     EVENT = Flag.EVENT | Flag.STOCHASTIC
+    MASTER = Flag.MASTER | Flag.STOCHASTIC
 
 
 class Space(enum.IntEnum):
@@ -136,6 +149,7 @@ class Space(enum.IntEnum):
     BIAS = 3     #: LS; address in pairs; {bias 0, gradient 0, bias 1, gradient 1}, 16 bits each
     LOGIT = 4    #: S; address in pairs; {logit 0, logit 1, 0, 0}, 16 bits each
     PAIR = 5     #: S; address in pairs; {element 0, element 1, 0, 0}, sign-extended to 16 bits
+    LIST = 6     #: S; address in entries; {value, sign-extended to 16 bits, 0, id (32 bits)}
 
 
 class Cause(enum.IntEnum):
@@ -159,7 +173,7 @@ FLAGS: dict[Op, int] = {
     Op.MVA: int(_POST_FLAGS | Flag.INPUT),
     Op.MVD: int(_POST_FLAGS),
     Op.MVR: int(_POST_FLAGS),
-    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC),
+    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER),
     Op.LOSS: int(Flag.POST0 | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT),
     Op.DRV: int(Flag.SIGMOID),
     Op.SEL: 0,
@@ -167,6 +181,9 @@ FLAGS: dict[Op, int] = {
     Op.LOAD: 7,
     Op.STORE: 7,
     Op.WAIT: 0,
+    Op.SRT: int(Flag.INPUT),
+    Op.TOP: int(Flag.SIGMOID | Flag.OWN | Flag.SHARED | Flag.LISTS),
+    Op.SCT: int(Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER),
 }
 
 
@@ -188,9 +205,15 @@ OPERANDS: dict[Op, tuple[tuple[Reg, ...], tuple[Reg, ...], tuple[Reg, ...]]] = {
                               Reg.YR_BASE, Reg.YR_STRIDE), (Reg.SHIFT, Reg.SHIFT2)),
     Op.SEL: ((Reg.P,), (Reg.YR_BASE, Reg.YR_STRIDE, Reg.K), ()),
     Op.BUP: ((Reg.P,), (Reg.B_BASE,), (Reg.SHIFT,)),
+    Op.SRT: ((Reg.P, Reg.Q), (Reg.M_BASE, Reg.S_BASE, Reg.L_BASE, Reg.K), ()),
+    Op.TOP: ((Reg.P, Reg.Q), (Reg.M_BASE, Reg.G_BASE, Reg.V_BASE, Reg.V_STRIDE, Reg.F_BASE,
+                              Reg.F_STRIDE, Reg.R_BASE, Reg.R_STRIDE, Reg.L_BASE, Reg.K),
+             (Reg.SHIFT, Reg.SHIFT2, Reg.B_SHIFT, Reg.E_SHIFT)),
+    Op.SCT: ((Reg.P,), (Reg.S_BASE, Reg.L_BASE, Reg.K), (Reg.SHIFT,)),
 }
-#: Instructions whose weights have a format: 2 <= n <= 16, m <= 12, n + m <= 16.
-FORMATTED = (Op.MVA, Op.MVD, Op.UPD, Op.DRV)
+#: Instructions whose weights have a format: 2 <= n <= 16, m <= 12, n + m <= 16, ASYMM <= 1, and
+#: n <= 15 if ASYMM.
+FORMATTED = (Op.MVA, Op.MVD, Op.UPD, Op.DRV, Op.TOP, Op.SCT)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,7 +133,8 @@ class Machine:
     def execute(self, op: Op, flags: int) -> None:
         """Execute a tensor instruction; to be overridden by what only counts."""
         execute(op, self.state, self.registers, flags)
-        self.clock.tensor(op, self.registers, flags)
+        self.clock.tensor(op, self.registers, flags,
+                          self.state.offers.cycles if op is Op.TOP else 0)
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         """Move data between DDR and a local memory; likewise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import lists
 from .config import Config
 from .isa import Space
 from .registers import SATURATIONS
@@ -12,7 +13,7 @@ __all__ = ["State", "beats_per_unit", "depth", "LOADABLE", "STORABLE"]
 
 #: Spaces that LOAD writes and STORE reads.
 LOADABLE = (Space.INPUT, Space.TARGET, Space.WEIGHT, Space.BIAS)
-STORABLE = (Space.WEIGHT, Space.BIAS, Space.LOGIT, Space.PAIR)
+STORABLE = (Space.WEIGHT, Space.BIAS, Space.LOGIT, Space.PAIR, Space.LIST)
 
 
 def beats_per_unit(space: Space, config: Config) -> int:
@@ -24,7 +25,8 @@ def depth(space: Space, config: Config) -> int:
     """Addressable units in ``space``."""
     return {Space.INPUT: config.input_beats, Space.TARGET: config.target_beats,
             Space.WEIGHT: config.weight_words, Space.BIAS: config.bias_pairs,
-            Space.LOGIT: config.logit_pairs, Space.PAIR: config.pairs}[space]
+            Space.LOGIT: config.logit_pairs, Space.PAIR: config.pairs,
+            Space.LIST: config.list_entries}[space]
 
 
 class State:
@@ -39,7 +41,9 @@ class State:
     pairs : (pairs, 2) int16, elements of the pair memory.
     rows : (rows, lanes) int16, elements of the row memory.
     logits : (logit_pairs, 2) int16.
+    list_ids, list_values : (list_entries,) int32 and int16, the list memory.
     ddr : uint8, the external memory.
+    offers : what the last TOP came to; its cycles depend on it.
     random : state of the random generator.
     loss, correct, samples, max_error : what LOSS counted.
     saturations : count by name, see :data:`tangente.golden.registers.SATURATIONS`.
@@ -54,8 +58,11 @@ class State:
         self.pairs = np.zeros((config.pairs, 2), np.int16)
         self.rows = np.zeros((config.rows, config.lanes), np.int16)
         self.logits = np.zeros((config.logit_pairs, 2), np.int16)
+        self.list_ids = np.zeros(config.list_entries, np.int32)
+        self.list_values = np.zeros(config.list_entries, np.int16)
         self.ddr = np.zeros(ddr_bytes, np.uint8)
         self.random = 1
+        self.offers = lists.Counts(0, 0, 0, 0, 0, 0)
         self.clear_counters()
 
     def clear_counters(self) -> None:
@@ -73,6 +80,11 @@ class State:
             return self.weights.view(np.uint8)
         if space is Space.BIAS:
             return self.biases.reshape(-1, 4).view(np.uint8)
+        if space is Space.LIST:
+            entries = np.zeros((len(self.list_ids), 2), np.int32)
+            entries[:, 0] = self.list_values.astype(np.uint16)
+            entries[:, 1] = self.list_ids
+            return entries.view(np.uint8)
         memory = self.logits if space is Space.LOGIT else self.pairs
         padded = np.zeros((len(memory), 4), np.int16)
         padded[:, :2] = memory

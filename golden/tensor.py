@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from . import lfsr, update
+from . import lfsr, lists, update
 from .activation import activate, slope
 from .formats import Integers, requantise, round_shift
 from .isa import FORMATTED, OPERANDS, Cause, Flag, Op, Post, Reg
@@ -76,7 +76,7 @@ def _write_runs(memory: npt.NDArray[np.int16], base: int, stride: int,
 
 
 @numba.njit(cache=True)
-def _matrix(words: npt.NDArray[np.int16], tiles: int, mask: int,
+def _matrix(words: npt.NDArray[np.int16], tiles: int, mask: int, half_code: int,
             result: npt.NDArray[np.float64]) -> None:
     """Codes of weight words to ``result`` (2 x pairs, tiles * lanes)."""
     lanes = words.shape[1] // 2
@@ -84,12 +84,14 @@ def _matrix(words: npt.NDArray[np.int16], tiles: int, mask: int,
         row, column = 2 * (w // tiles), w % tiles * lanes
         for half in range(2):
             for lane in range(lanes):
-                result[row + half, column + lane] = words[w, half * lanes + lane] & mask
+                result[row + half, column + lane] = (words[w, half * lanes + lane] & mask
+                                                     | half_code)
 
 
 @numba.njit(cache=True)
-def _own(words: npt.NDArray[np.int16], mask: int, slopes: npt.NDArray[np.int16], shift: int,
-         limit: int, result: npt.NDArray[np.int16]) -> int:
+def _own(words: npt.NDArray[np.int16], mask: int, half_code: int,
+         slopes: npt.NDArray[np.int16], shift: int, limit: int,
+         result: npt.NDArray[np.int16]) -> int:
     """Rounded products of codes and slopes to ``result`` (neurons, tiles, lanes); how many clamped.
 
     As :func:`tangente.golden.formats.requantise`, with no array in between.
@@ -102,7 +104,7 @@ def _own(words: npt.NDArray[np.int16], mask: int, slopes: npt.NDArray[np.int16],
         for t in range(tiles):
             word = words[h // 2 * tiles + t, h % 2 * lanes:]
             for lane in range(lanes):
-                total = np.int64(word[lane] & mask) * slopes[t, lane] + half
+                total = np.int64(word[lane] & mask | half_code) * slopes[t, lane] + half
                 value = total >> shift
                 value -= (total & low == 0) & (value & 1) & (shift > 0)
                 clamped = min(max(value, -limit), limit)
@@ -149,16 +151,32 @@ class _Tensor:
         if op in FORMATTED:
             n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
             _operand(2 <= n <= 16 and m <= 12 and n + m <= 16)
+            _operand(self[Reg.ASYMM] <= 1 and (n <= 15 or not self[Reg.ASYMM]))
 
     # --- operands -------------------------------------------------------------------------------
 
+    @property
+    def code_mask(self) -> int:
+        """The bits of a slot that hold the code."""
+        return -(1 << (16 - self[Reg.CODE_BITS]))
+
+    @property
+    def half_code(self) -> int:
+        """What is added to a code: ASYMM's half."""
+        return self[Reg.ASYMM] << (15 - self[Reg.CODE_BITS]) if self[Reg.ASYMM] else 0
+
+    def words(self) -> npt.NDArray[np.int16]:
+        """The words of the stored matrix."""
+        length = _pairs(self[Reg.P]) * self.config.tiles(self[Reg.Q])
+        base = self[Reg.M_BASE]
+        _address(base + length <= self.config.weight_words)
+        return self.s.weights[base:base + length]
+
     def matrix(self) -> npt.NDArray[np.float64]:
         """Codes of the stored matrix, padded: (2 ceil(P/2), tiles * lanes)."""
-        i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
-        base = self[Reg.M_BASE]
-        _address(base + i * t <= self.config.weight_words)
-        result = np.empty((2 * i, t * self.lanes))
-        _matrix(self.s.weights[base:base + i * t], t, -(1 << (16 - self[Reg.CODE_BITS])), result)
+        tiles = self.config.tiles(self[Reg.Q])
+        result = np.empty((2 * _pairs(self[Reg.P]), tiles * self.lanes))
+        _matrix(self.words(), tiles, self.code_mask, self.half_code, result)
         return result
 
     def scalars(self, width: int) -> npt.NDArray[np.float64]:
@@ -268,26 +286,26 @@ class _Tensor:
         rows = _runs(self.s.rows, base, stride, p, tiles).astype(np.float64).reshape(p, -1)
         self.post(self.scalars(p)[:, :p] @ rows, self[Reg.Q])
 
+    def rule(self) -> tuple[update.Form, int | None]:
+        """The update rule, and the generator's state, advanced, if it takes random bits."""
+        n, m, master = self[Reg.CODE_BITS], self[Reg.ACC_BITS], self.has(Flag.MASTER)
+        event, stochastic = self.has(Flag.EVENT), self.has(Flag.STOCHASTIC)
+        _operand(not (event and master) and (m >= 1 or not (event or master)))
+        form = update.form(self[Reg.SHIFT], n, m, event=event, stochastic=stochastic,
+                           master=master, asymm=self[Reg.ASYMM] != 0)
+        _operand(form.down < 32)
+        return form, lfsr.advance(self.s.random) if stochastic else None
+
     def upd(self) -> None:
-        n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
-        if self.has(Flag.EVENT):
-            _operand(m >= 1)
-        else:
-            _operand(self[Reg.SHIFT] + 16 - n < 32 and not self.has(Flag.STOCHASTIC))
-        i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
-        base = self[Reg.M_BASE]
-        _address(base + i * t <= self.config.weight_words)
+        form, state = self.rule()
+        slots, base = self.words(), self[Reg.M_BASE]
         scalars, vectors = self.scalars(self[Reg.P]), self.vectors()
+        if state is not None:
+            self.s.random = state
+        i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
         d = (scalars.T @ vectors).reshape(i, 2, t, self.lanes).transpose(0, 2, 1, 3)
         d = d.reshape(i * t, 2 * self.lanes).astype(np.int64)
-        slots = self.s.weights[base:base + i * t]
-        if not self.has(Flag.EVENT):
-            self.count("weight", update.nearest(slots, d, self[Reg.SHIFT], n))
-            return
-        state = None
-        if self.has(Flag.STOCHASTIC):
-            state = self.s.random = lfsr.advance(self.s.random)
-        self.count("weight", update.event(slots, d, state, base, self[Reg.SHIFT], n, m))
+        self.count("weight", update.apply(slots, d, state, base, form))
 
     def loss(self) -> None:
         p, n = self[Reg.P], self[Reg.COUNT]
@@ -320,19 +338,15 @@ class _Tensor:
         _operand(self[Reg.TILES] < 256)
         p, q, deep = self[Reg.P], self[Reg.Q], self[Reg.TILES]
         tiles = self.config.tiles(q)
-        base = self[Reg.M_BASE]
-        _address(base + _pairs(p) * tiles <= self.config.weight_words)
-        words = self.s.weights[base:base + _pairs(p) * tiles]
+        words = self.words()
         _address(self[Reg.V_BASE] + tiles <= self.config.rows)
         slopes = self.s.rows[self[Reg.V_BASE]:self[Reg.V_BASE] + tiles]
         rows = np.empty((p, deep + tiles, self.lanes), np.int16)
         limit = self.config.element_max
-        self.count("derivative", _own(words, -(1 << (16 - self[Reg.CODE_BITS])), slopes,
+        self.count("derivative", _own(words, self.code_mask, self.half_code, slopes,
                                       self[Reg.SHIFT2], limit, rows[:, deep:]))
         if deep:
-            _address(self[Reg.G_BASE] + _pairs(q) <= self.config.pairs)
-            a = self.s.pairs[self[Reg.G_BASE]:self[Reg.G_BASE] + _pairs(q)].reshape(-1)[:q]
-            scale = slope(a, self.has(Flag.SIGMOID), self.config)
+            scale = self.slopes(q)
             base, stride = self[Reg.R_BASE], self[Reg.R_STRIDE]
             _address(_last(base, stride, q, deep) <= self.config.rows)
             below = _runs(self.s.rows, base, stride, q, deep).astype(np.float64).reshape(q, -1)
@@ -343,6 +357,13 @@ class _Tensor:
         base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
         _address(_last(base, stride, p, deep + tiles) <= self.config.rows)
         _write_runs(self.s.rows, base, stride, rows)
+
+    def slopes(self, width: int) -> Integers:
+        """The slopes of the ``width`` activations at G_BASE."""
+        base = self[Reg.G_BASE]
+        _address(base + _pairs(width) <= self.config.pairs)
+        a = self.s.pairs[base:base + _pairs(width)].reshape(-1)[:width]
+        return slope(a, self.has(Flag.SIGMOID), self.config)
 
     def sel(self) -> None:
         p, tiles = self[Reg.P], self[Reg.TILES]
@@ -360,9 +381,69 @@ class _Tensor:
         self.s.biases[self.bias_pairs(self[Reg.P])] = np.stack(
             [bias, np.zeros_like(bias)], 2).astype(np.int16)
 
+    # --- weight registers -----------------------------------------------------------------------
+
+    def keep(self) -> int:
+        """K, which the topers must have."""
+        _operand(1 <= self[Reg.K] <= self.config.toper_registers)
+        return self[Reg.K]
+
+    def entries(self, base: int, length: int) -> slice:
+        """List entries that exist."""
+        _address(base + length <= self.config.list_entries)
+        return slice(base, base + length)
+
+    def srt(self) -> None:
+        keep, p = self.keep(), self[Reg.P]
+        self.words()
+        memory = self.s.inputs.reshape(-1, 2) if self.has(Flag.INPUT) else self.s.pairs
+        base = self[Reg.S_BASE]
+        _address(base + _pairs(p) <= len(memory))
+        result = self.entries(self[Reg.L_BASE], keep)
+        vector = memory[base:base + _pairs(p)].reshape(-1)[:p].astype(np.int16)
+        self.s.list_ids[result], self.s.list_values[result] = lists.largest(
+            vector, self[Reg.M_BASE], self.config.tiles(self[Reg.Q]), keep, self.config)
+
+    def top(self) -> None:
+        keep, p, q = self.keep(), self[Reg.P], self[Reg.Q]
+        _operand(2 * p + 1 <= self.config.queue_entries)
+        used = [self.has(flag) for flag in (Flag.OWN, Flag.SHARED, Flag.LISTS)]
+        own, shared, deep = (self[reg] if on else 0 for reg, on in zip(
+            (Reg.F_STRIDE, Reg.V_STRIDE, Reg.R_STRIDE), used))
+        # A list that is used has entries: its first one is offered before its end is looked at.
+        _operand(all(length for length, on in zip((own, shared, deep), used) if on))
+        codes = self.words() & np.int16(self.code_mask) | np.int16(self.half_code)
+        slopes = self.slopes(p)
+        self.entries(self[Reg.F_BASE] if own else 0, own)
+        self.entries(self[Reg.V_BASE] if shared else 0, shared)
+        self.entries(self[Reg.R_BASE] if deep else 0, deep * p)
+        result = self.entries(self[Reg.L_BASE], q * keep)
+        sources = lists.Sources(
+            self[Reg.F_BASE], own, self[Reg.E_SHIFT], self[Reg.V_BASE], shared, self[Reg.B_SHIFT],
+            self[Reg.R_BASE], deep, self[Reg.SHIFT2])
+        ids, values, counts = lists.layer(codes, q, slopes, self.s.list_ids, self.s.list_values,
+                                          sources, self[Reg.SHIFT], keep, self.config)
+        self.count("derivative", counts.clipped)
+        self.s.list_ids[result], self.s.list_values[result] = ids.ravel(), values.ravel()
+        self.s.offers = counts
+
+    def sct(self) -> None:
+        keep, p = self.keep(), self[Reg.P]
+        form, state = self.rule()
+        base = self[Reg.S_BASE]
+        _address(base + _pairs(p) <= self.config.pairs)
+        source = self.entries(self[Reg.L_BASE], p * keep)
+        if state is not None:
+            self.s.random = state
+        errors = self.s.pairs[base:base + _pairs(p)].reshape(-1)[:p].astype(np.int64)
+        d = np.repeat(errors, keep) * self.s.list_values[source]
+        self.count("weight", update.scatter(self.s.weights, self.s.list_ids[source], d, state,
+                                            self.config.lane_bits, form))
+
 
 _METHODS = {Op.MVA: _Tensor.mva, Op.MVD: _Tensor.mvd, Op.MVR: _Tensor.mvr, Op.UPD: _Tensor.upd,
-            Op.LOSS: _Tensor.loss, Op.DRV: _Tensor.drv, Op.SEL: _Tensor.sel, Op.BUP: _Tensor.bup}
+            Op.LOSS: _Tensor.loss, Op.DRV: _Tensor.drv, Op.SEL: _Tensor.sel, Op.BUP: _Tensor.bup,
+            Op.SRT: _Tensor.srt, Op.TOP: _Tensor.top, Op.SCT: _Tensor.sct}
 
 
 def execute(op: Op, state: State, registers: list[int], flags: int) -> None:

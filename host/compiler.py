@@ -42,7 +42,13 @@ _SAMPLES = Reg.LENGTH
 # Registers of DRV are free where nothing is learnt.
 _DDR_LOGITS = Reg.R_BASE
 
+# Weight registers walk over lists and inputs too.
+_LIST_RECORD = Reg.DDR
+_SAMPLE_INPUT = Reg.LOCAL
+
 _NO_FLAGS = Flag(0)
+_RULES = {"nearest": Rule.NEAREST, "stochastic": Rule.STOCHASTIC, "event": Rule.EVENT,
+          "master": Rule.MASTER}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,9 +146,11 @@ class Compiled:
         layout, options, p = self.layout, self.network.options, Program()
         whole, rest = divmod(chunk.samples, options.batch)
         p.pin(code_bits=options.bits, acc_bits=options.accumulator_bits or 0,
-              t_stride=1, mantissa=rate.mantissa if rate else 0,
-              e_shift=self.network.scales.output_error, g_stride=layout.pair_record,
-              f_stride=layout.row_record)
+              asymm=int(options.quantisation == "asymm"),
+              t_stride=1, mantissa=rate.mantissa if rate else 0, g_stride=layout.pair_record)
+        if not layout.weight_registers:
+            # TOP has other uses for these.
+            p.pin(e_shift=self.network.scales.output_error, f_stride=layout.row_record)
         for register, value in ((_BATCHES, max(whole, 1)), (_COUNT, options.batch if whole else
                                                             rest),
                                 (_DDR_INPUT, chunk.inputs), (_DDR_TARGET, chunk.targets),
@@ -168,7 +176,11 @@ class Compiled:
         else:
             self._store_logits(p)
         if rate is not None:
-            (self._registers if layout.dpfm else self._backward)(p)
+            if layout.weight_registers:
+                self._lists(p)
+                self._scatter(p, rate)
+            else:
+                (self._registers if layout.dpfm else self._backward)(p)
             for layer in self.network.layers:
                 self._update(p, layer, rate)
         if layout.double:
@@ -258,7 +270,8 @@ class Compiled:
     def _loss(self, p: Program, *, learn: bool) -> None:
         layer = self.network.layers[-1]
         flags = self._error_results(p, layer) if learn else _NO_FLAGS
-        p.tensor(Op.LOSS, flags, p=layer.outputs, s_base=0, s_stride=self.layout.logit_stride)
+        p.tensor(Op.LOSS, flags, p=layer.outputs, s_base=0, s_stride=self.layout.logit_stride,
+                 e_shift=self.network.scales.output_error)
 
     def _store_logits(self, p: Program) -> None:
         """The whole batch's, and on to where the next batch's go."""
@@ -335,10 +348,88 @@ class Compiled:
         if keep and keep < ids:
             p.tensor(Op.SEL, k=keep, tiles=tiles)
 
+    def _lists(self, p: Program) -> None:
+        """Weight registers: sample by sample, the lists of all layers up to the outputs."""
+        layout, network, options = self.layout, self.network, self.network.options
+        last = network.layers[-1]
+        if last.index == 0:
+            return
+        assert options.banks is not None
+        p.move(_SAMPLES, _COUNT)
+        p.set(**{_PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
+        p.move(_SAMPLE_INPUT, _INPUT_PAIRS)
+        sample = p.here()
+        for index, entry in layout.own_lists.items():
+            layer, flags = network.layers[index], _NO_FLAGS
+            p.set(m_base=layer.word, p=layer.p, q=layer.q, l_base=entry,
+                  k=options.banks[options.bank(index)])
+            if index == 0:
+                flags = Flag.INPUT
+                p.move(Reg.S_BASE, _SAMPLE_INPUT)
+            else:
+                p.move(Reg.S_BASE, _PAIR_RECORD, layout.activation_pairs[index - 1])
+            p.tensor(Op.SRT, flags)
+        for (index, bank), entry in layout.lists.items():
+            layer, below = network.layers[index], network.layers[index - 1]
+            own, shared, lists = layout.list_sources(index, bank)
+            shifts = network.scales.topers(index, bank, lists)
+            flags = Flag.SIGMOID if options.activation == "sigmoid" else _NO_FLAGS
+            p.set(m_base=layer.word, p=layer.p, q=layer.q, k=options.banks[bank], shift=shifts[0])
+            p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[below.index])
+            if own:
+                flags |= Flag.OWN
+                p.set(f_base=layout.own_lists[index], e_shift=shifts[3],
+                      f_stride=options.banks[options.bank(index)])
+            if shared:
+                flags |= Flag.SHARED
+                p.set(v_base=layout.own_lists[index - 1], b_shift=shifts[2],
+                      v_stride=options.banks[options.bank(index - 1)])
+            if lists:
+                flags |= Flag.LISTS
+                p.set(r_base=layout.lists[index - 1, bank], shift2=shifts[1],
+                      r_stride=options.banks[bank])
+            if layer is last:
+                p.move(Reg.L_BASE, _LIST_RECORD, entry)
+            else:
+                p.set(l_base=entry)
+            p.tensor(Op.TOP, flags)
+        p.add(_PAIR_RECORD, layout.pair_record)
+        p.add(_LIST_RECORD, layout.list_record)
+        p.add(_SAMPLE_INPUT, 4 * layout.sample_beats)
+        p.loop(_SAMPLES, sample)
+
+    def _scatter(self, p: Program, rate: Rate) -> None:
+        """Weight registers: updates of all weights that the outputs' registers name."""
+        layout, network, options = self.layout, self.network, self.network.options
+        last = network.layers[-1]
+        if last.index == 0:
+            return
+        assert options.banks is not None
+        p.move(_SAMPLES, _COUNT)
+        p.set(**{_PAIR_RECORD.name: layout.error_pairs[last.index], _LIST_RECORD.name: 0,
+                 Reg.P.name: last.outputs})
+        sample = p.here()
+        p.move(Reg.S_BASE, _PAIR_RECORD)
+        for bank, keep in enumerate(options.banks):
+            if (last.index, bank) not in layout.lists:
+                continue
+            p.move(Reg.L_BASE, _LIST_RECORD, layout.lists[last.index, bank])
+            p.tensor(Op.SCT, _RULES[options.update].value, k=keep,
+                     shift=network.scales.scatter(last.index, bank, rate))
+        p.add(_PAIR_RECORD, layout.pair_record)
+        p.add(_LIST_RECORD, layout.list_record)
+        p.loop(_SAMPLES, sample)
+
     def _update(self, p: Program, layer: Layer, rate: Rate) -> None:
         layout, network = self.layout, self.network
-        rule = Rule.EVENT if network.options.update == "event" else Rule.NEAREST
-        flags = rule.value
+        flags = _RULES[network.options.update].value
+        last = layer is network.layers[-1]
+        if layout.weight_registers and not (last and network.options.own_free):
+            # The registers have changed these weights; hidden biases have no registers.
+            if last:
+                p.tensor(Op.BUP, p=layer.outputs, b_base=layer.bias,
+                         shift=network.scales.bias_update(layer.index, rate))
+            return
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
               shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
         if layer.input_major:

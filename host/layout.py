@@ -32,6 +32,9 @@ class Layout:
     registers : by layer, the first of its register rows (DPFM).
     register_tiles : by layer, rows that one neuron's registers take.
     register_offset : by hidden layer, its first tile among the output's registers.
+    own_lists : by layer, the first entry of the list of its input vector (weight registers).
+    lists : by layer and bank, the first entry of its neurons' registers, of the first sample.
+    list_record : entries of a sample's output registers.
     sample_beats, batch_beats, target_beats : beats of a sample's input, of a batch's, of its
         targets.
     double : input and target memory hold two batches: one is loaded while one is computed.
@@ -46,7 +49,9 @@ class Layout:
         options, config = network.options, network.config
         self.network = network
         self.batch = options.batch
-        self.dpfm = options.algorithm == "dpfm"
+        self.weight_registers = options.weight_registers
+        # Derivative rows: the DPFM of neuron registers.
+        self.dpfm = options.algorithm == "dpfm" and not self.weight_registers
         layers, last = network.layers, len(network.layers) - 1
         self.activation_pairs: dict[int, int] = {}
         self.activation_rows: dict[int, int] = {}
@@ -67,7 +72,7 @@ class Layout:
                 if self.dpfm:
                     self.slope_rows[layer.index] = rows
                     rows += tiles
-            if not layer.input_major or (self.dpfm and layer.index == last):
+            if not layer.input_major or (options.algorithm == "dpfm" and layer.index == last):
                 self.error_pairs[layer.index] = pairs
                 pairs += width
             if layer.input_major:
@@ -75,6 +80,7 @@ class Layout:
                 rows += tiles
         self.pair_record, self.row_record = pairs, rows
         self._place_registers(self.batch * rows)
+        self._place_lists()
         self.logit_stride = math.ceil(layers[last].outputs / 2)
         self.sample_beats = math.ceil(layers[0].inputs / 8)
         self.batch_beats = self.batch * self.sample_beats
@@ -102,6 +108,48 @@ class Layout:
                 self.registers[layer.index] = first + (size[0] if layer.index % 2 else 0)
         self.rows = first + sum(size)
 
+    def _place_lists(self) -> None:
+        """Lists: those of vectors and hidden layers are needed for one sample, the outputs' of all.
+        """
+        options, layers = self.network.options, self.network.layers
+        self.own_lists: dict[int, int] = {}
+        self.lists: dict[tuple[int, int], int] = {}
+        self.list_record = 0
+        self.lists_end = 0
+        if not self.weight_registers:
+            return
+        assert options.banks is not None
+        last, entry, offset = len(layers) - 1, 0, 0
+        for layer in layers[:last + (not options.own_free)]:
+            self.own_lists[layer.index] = entry
+            entry += options.banks[options.bank(layer.index)]
+        for layer in layers[1:]:
+            for bank, keep in enumerate(options.banks):
+                sources = self.list_sources(layer.index, bank)
+                if not any(sources):
+                    continue
+                if layer.index == last:
+                    self.lists[last, bank] = offset
+                    offset += keep * layer.outputs
+                else:
+                    self.lists[layer.index, bank] = entry
+                    entry += keep * layer.outputs
+        self.list_record = offset
+        for bank in range(len(options.banks)):
+            if (last, bank) in self.lists:
+                self.lists[last, bank] += entry
+        self.lists_end = entry + self.batch * offset
+
+    def list_sources(self, layer: int, bank: int) -> tuple[bool, bool, bool]:
+        """Which derivatives a layer's bank holds: own ones, the layer below's own, its registers.
+
+        The first layer's registers are its inputs: the list of a vector either way.
+        """
+        options = self.network.options
+        own = not options.own_free and options.bank(layer) == bank
+        shared = (options.own_free or layer == 1) and options.bank(layer - 1) == bank
+        return own, shared, layer > 1 and any(self.list_sources(layer - 1, bank))
+
     def _check(self) -> None:
         config, network = self.network.config, self.network
         needs = (
@@ -114,6 +162,9 @@ class Layout:
             ("bias memory", network.bias_pairs, config.bias_pairs, "pairs"),
             ("loss unit", network.layers[-1].outputs, config.max_outputs, "outputs"),
             ("derivative unit", max(self.register_tiles.values()), 255, "tiles"),
+            ("list memory", self.lists_end, config.list_entries, "entries"),
+            ("topers' queue", 2 * max((layer.inputs for layer in network.layers[1:]), default=0) + 1
+             if self.weight_registers else 0, config.queue_entries, "sources"),
         )
         check_capacity(network, needs)
 

@@ -53,8 +53,9 @@ class Layer:
 class Network:
     """Layers with their places in the weight and bias memories.
 
-    The first layer is stored input-major: its inputs come as scalars. DPFM's other layers are
-    output-major, as DRV reads them; BP stores each the way that takes fewer words.
+    The first layer is stored input-major: its inputs come as scalars. The other layers of DPFM with
+    neuron registers are output-major, as DRV reads them, those with weight registers input-major,
+    as TOP does; BP stores each the way that takes fewer words.
 
     Members
     -------
@@ -70,7 +71,8 @@ class Network:
         for index, (inputs, outputs) in enumerate(zip(options.layers, options.layers[1:])):
             by_input = math.ceil(inputs / 2) * config.tiles(outputs)
             by_output = math.ceil(outputs / 2) * config.tiles(inputs)
-            input_major = index == 0 or (options.algorithm == "bp" and by_input <= by_output)
+            input_major = (index == 0 or options.weight_registers
+                           or options.algorithm == "bp" and by_input <= by_output)
             words = by_input if input_major else by_output
             layers.append(Layer(index, inputs, outputs, input_major, word, words, bias))
             word += words
@@ -99,9 +101,15 @@ class Network:
     def quantise(self, weights: npt.NDArray[np.float64], gain: int) -> npt.NDArray[np.int16]:
         """Slots of weights within +-2^gain: the nearest code, the rest in the accumulator."""
         n, m = self.options.bits, self.options.accumulator_bits or 0
-        limit = (1 << (n - 1)) - 1
-        exact = weights * 2.0 ** (n - 1 - gain)
-        code = np.clip(np.rint(exact), -limit, limit)
+        asymm, master = self.options.quantisation == "asymm", self.options.update == "master"
+        exact = weights * 2.0 ** (n - 1 - gain) - (0.5 if asymm else 0.0)
+        low, high = -(1 << (n - 1)) + (not asymm), (1 << (n - 1)) - 1
+        if master:
+            # What is cut off is half a code too much: ASYMM's codes stand half a code higher.
+            steps = np.floor((exact + 0.5) * 2.0 ** m)
+            steps = np.clip(steps, low << m, (high << m) + (1 << m) - 1)
+            return (steps.astype(np.int16) << np.int16(16 - n - m)).astype(np.int16)
+        code = np.clip(np.rint(exact), low, high)
         rest = np.zeros_like(code)
         if m:
             most = (1 << (m - 1)) - 1
@@ -135,8 +143,10 @@ class Network:
     def weights(self, memory: npt.NDArray[np.int16],
                 layer: Layer) -> npt.NDArray[np.float64]:
         """The real weights (inputs, outputs) of ``layer``, without the accumulators."""
-        code = slot_code(self.slots(memory, layer), self.options.bits)
-        return code.astype(np.float64) / 2.0 ** self.scales.weight(layer.index)
+        code = slot_code(self.slots(memory, layer), self.options.bits).astype(np.float64)
+        if self.options.quantisation == "asymm":
+            code += 1 << (15 - self.options.bits)
+        return code / 2.0 ** self.scales.weight(layer.index)
 
     def accumulators(self, memory: npt.NDArray[np.int16], layer: Layer) -> npt.NDArray[np.int16]:
         """The accumulators (inputs, outputs) of ``layer``."""

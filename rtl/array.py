@@ -42,6 +42,7 @@ class MacArray(wiring.Component):
     weights0, weights1 : In, lanes x 16. The word read for each half.
     row0, row1 : In, lanes x E. The row for each half.
     code_mask : In, 16. Bits of a slot that hold the code.
+    half_code : In, 16. What is added to a code, one of the bits below it: ASYMM's half.
     round_mask : In, 24. Random bits that a sum starts from.
     round_half : In, 32. Constant that a sum starts from.
     sums0, sums1 : Out, lanes signed(48) each: ``sums0_{l}``.
@@ -59,7 +60,8 @@ class MacArray(wiring.Component):
                 **{f"sums{half}_{lane}": Out(signed(48)) for lane in range(lanes)},
             }
         super().__init__(members | {
-            "code_mask": In(16), "round_mask": In(lfsr.TAP_BITS), "round_half": In(32)})
+            "code_mask": In(16), "half_code": In(16), "round_mask": In(lfsr.TAP_BITS),
+            "round_half": In(32)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -76,7 +78,7 @@ class MacArray(wiring.Component):
                 random = Cat(*(control.random[a] ^ control.random[b] ^ control.random[c]
                                for a, b, c in taps[half * lanes + lane]))
                 m.d.comb += [
-                    dsp.a.eq((slot & self.code_mask).as_signed()),
+                    dsp.a.eq((slot & self.code_mask | self.half_code).as_signed()),
                     dsp.d.eq(control.u_scalar),
                     dsp.use_d.eq(control.use_scalar),
                     dsp.b.eq(Mux(control.use_row, element, control.v_scalar)),

@@ -49,6 +49,10 @@ class Datapath(wiring.Component):
     sums : Out, stream of :data:`Sums`. Results of MVA, MVD, MVR.
     seed_load, seed, random_advance : In; random_state : Out. See :class:`tangente.rtl.mixer.Mixer`.
     value_clipped, slot_clipped : Out, lanes bits. Saturations to count in this cycle.
+    external, external_u, external_v : In. OFFER, SCATTER: micro-operations of the list unit, and
+        their scalars two cycles later.
+    values, values_clipped : Out, lanes x E and lanes bits. OFFER: candidates of all lanes.
+    slot_lanes : Out, lanes bits. Which slots of the word are written.
     """
 
     #: Cycles after which nothing of a job is under way.
@@ -72,6 +76,8 @@ class Datapath(wiring.Component):
             "sums": Out(stream.Signature(Sums)),
             "seed_load": In(1), "seed": In(64), "random_advance": In(1), "random_state": Out(64),
             "value_clipped": Out(lanes), "slot_clipped": Out(lanes),
+            "external": In(Uop), "external_u": In(signed(bits)), "external_v": In(signed(bits)),
+            "values": Out(lanes * bits), "values_clipped": Out(lanes), "slot_lanes": Out(lanes),
         })
 
     def elaborate(self, platform) -> Module:
@@ -88,7 +94,11 @@ class Datapath(wiring.Component):
             issue.start.eq(self.start), issue.job.eq(job), issue.kind.kind.eq(self.kind),
             issue.reset_job.eq(self.reset_job), self.fault.eq(issue.fault),
         ]
-        early = issue.uop
+        self.external_kind = is_kind[Kind.OFFER] | is_kind[Kind.SCATTER]
+        self.updates = is_kind[Kind.UPD] | is_kind[Kind.SCATTER]
+        early = Signal(Uop)
+        m.d.comb += early.eq(Mux(self.external_kind, self.external.as_value(),
+                                 issue.uop.as_value()))
         # DEEP: all but the weight's and the slope's addresses wait for the scalar to be made.
         late = delay(m, early.as_value(), stage.DEEP, "late")
         uop = Signal(Uop)
@@ -107,7 +117,7 @@ class Datapath(wiring.Component):
         m.d.comb += [
             self.scalar_address.eq(early.scalar >> 1),
             self.row_address.eq(at(stage.WEIGHT_READ).row),
-            self.weight_address0.eq(Mux(is_kind[Kind.UPD], at(stage.SLOT_READ).weight, weight)),
+            self.weight_address0.eq(Mux(self.updates, at(stage.SLOT_READ).weight, weight)),
         ]
         m.d.sync += self.weight_address1.eq(self.weight_address0)
 
@@ -119,6 +129,7 @@ class Datapath(wiring.Component):
     def _elaborate_array(self, m: Module, is_kind, early, at) -> None:
         job, bits = self.job, self.config.element_bits
         self.code_mask, self.low_mask = Signal(16), Signal(32)
+        self.slot_mask, self.half_code = Signal(16), Signal(16)
         m.submodules.mixer = mixer = Mixer()
         m.d.comb += [
             mixer.load.eq(self.seed_load), mixer.seed.eq(self.seed),
@@ -132,7 +143,8 @@ class Datapath(wiring.Component):
         scalars = []
         for half in (0, 1):
             scalar = Signal(signed(bits), name=f"scalar{half}")
-            m.d.comb += scalar.eq(Mux(is_kind[Kind.MVR], single if half == 0 else 0, pair[half]))
+            m.d.comb += scalar.eq(Mux(self.external_kind, self.external_v, Mux(
+                is_kind[Kind.MVR], single if half == 0 else 0, pair[half])))
             scalars.append(delay(m, scalar, 2 + half, f"scalar{half}"))
 
         deep = self._elaborate_deep(m, single, early)
@@ -143,10 +155,12 @@ class Datapath(wiring.Component):
             m.d.comb += [
                 control.enable.eq(operand.valid),
                 control.clear.eq(operand.first | is_kind[Kind.MVD]),
-                control.use_scalar.eq(is_kind[Kind.UPD] | is_kind[Kind.MVR] | is_kind[Kind.DEEP]),
-                control.use_row.eq(~is_kind[Kind.MVA]),
+                control.use_scalar.eq(self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP]),
+                control.use_row.eq(~is_kind[Kind.MVA] & ~self.external_kind),
                 control.v_scalar.eq(scalars[half]),
-                control.u_scalar.eq(Mux(is_kind[Kind.DEEP], deep[half], scalars[half])),
+                control.u_scalar.eq(Mux(is_kind[Kind.DEEP], deep[half], Mux(
+                    is_kind[Kind.SCATTER], delay(m, self.external_u, 2 + half, f"error{half}"),
+                    scalars[half]))),
                 control.random.eq(delay(m, mixer.random, half, f"random{half}")),
                 getattr(array, f"weights{half}").eq(getattr(self, f"weight_data{half}")),
                 getattr(array, f"row{half}").eq(delay(m, self.row_data, half, f"row{half}")),
@@ -154,26 +168,30 @@ class Datapath(wiring.Component):
         # What sums start from, and the mask of the code: they stand while a job runs.
         ones = Signal(32)
         shift = Signal(6)
-        code_shift = Signal(5)
-        half_constant, low_mask = Signal(32), Signal(32)
-        rounds = Signal()
+        code_shift, slot_shift = Signal(5), Signal(5)
+        low_mask = Signal(32)
+        rounds, asymm = Signal(), Signal()
         m.d.comb += [
+            asymm.eq(job.asymm),
             code_shift.eq(16 - job.code_bits),
-            rounds.eq(is_kind[Kind.OWN] | is_kind[Kind.DEEP]
-                      | is_kind[Kind.UPD] & ~job.flags.event),
+            slot_shift.eq(code_shift - Mux(job.flags.master, job.acc_bits, 0)),
+            rounds.eq(is_kind[Kind.OWN] | is_kind[Kind.DEEP] | is_kind[Kind.OFFER]
+                      | self.updates & ~job.flags.event & ~job.flags.stochastic),
             shift.eq(Mux(is_kind[Kind.OWN], job.shift2,
-                         job.shift + Mux(is_kind[Kind.UPD], code_shift, 0))),
+                         job.shift + Mux(self.updates & ~job.flags.event, slot_shift, 0))),
             ones.eq((Const(1, 33) << shift[:5]) - 1),
             low_mask.eq(Mux(rounds, ones, 0)),
-            half_constant.eq(low_mask ^ low_mask >> 1),
         ]
         m.d.sync += [
             self.code_mask.eq(Const(0xFFFF) << code_shift),
+            self.slot_mask.eq(Const(0xFFFF) << slot_shift),
             self.low_mask.eq(low_mask),
             array.code_mask.eq(Const(0xFFFF) << code_shift),
-            array.round_half.eq(half_constant),
-            array.round_mask.eq(Mux(is_kind[Kind.UPD] & job.flags.stochastic,
-                                    ((Const(1, 33) << job.shift) - 1)[:lfsr.TAP_BITS], 0)),
+            self.half_code.eq(Mux(asymm, (Const(1) << code_shift)[1:], 0)),
+            array.half_code.eq(Mux(asymm, (Const(1) << code_shift)[1:], 0)),
+            array.round_half.eq(low_mask ^ low_mask >> 1),
+            array.round_mask.eq(Mux(self.updates & job.flags.stochastic,
+                                    ones[:lfsr.TAP_BITS], 0)),
         ]
 
     def _elaborate_deep(self, m: Module, single: Signal, early) -> list:
@@ -189,7 +207,7 @@ class Datapath(wiring.Component):
             weights = getattr(self, f"weight_data{half}")
             index = delay(m, early.lane, stage.WEIGHT_READ + 2 + half, f"lane{half}")
             code = pick(m, [weights[16 * i:16 * i + 16] for i in range(lanes)], index,
-                        f"weight{half}") & self.code_mask
+                        f"weight{half}") & self.code_mask | self.half_code
             factor = delay(m, slopes, half, f"slope{half}")
             product = Signal(signed(25), name=f"product{half}", reset_less=True)
             m.d.sync += product.eq(code.as_signed() * factor)
@@ -199,7 +217,7 @@ class Datapath(wiring.Component):
     def _elaborate_lane_units(self, m: Module, is_kind, at) -> None:
         job, config = self.job, self.config
         m.submodules.lane_units = units = LaneUnits(config)
-        used = is_kind[Kind.UPD] | is_kind[Kind.OWN] | is_kind[Kind.DEEP]
+        used = self.updates | is_kind[Kind.OWN] | is_kind[Kind.DEEP]
         for half in (0, 1):
             for lane in range(config.lanes):
                 m.d.comb += getattr(units, f"sums{half}_{lane}").eq(
@@ -210,19 +228,22 @@ class Datapath(wiring.Component):
         m.d.comb += [
             units.half.eq(is_half1),
             units.slots.eq(Mux(later, self.weight_data1, self.weight_data0)),
-            units.rule.code_mask.eq(self.code_mask),
+            units.rule.code_mask.eq(self.slot_mask),
             units.rule.low_mask.eq(self.low_mask),
         ]
         acc_mask = Signal(12)
-        unit = Signal(16)
+        unit, code_unit = Signal(16), Signal(16)
         m.d.comb += [
             acc_mask.eq((Const(1, 13) << job.acc_bits) - 1),
-            unit.eq(self.code_mask & ~(self.code_mask << 1)),
+            unit.eq(self.slot_mask & ~(self.slot_mask << 1)),
+            code_unit.eq(self.code_mask & ~(self.code_mask << 1)),
         ]
         m.d.sync += [
             units.rule.shift.eq(Mux(is_kind[Kind.OWN], job.shift2, job.shift)),
             units.rule.tie.eq(self.low_mask[0]),
-            units.rule.unit.eq(Mux(is_kind[Kind.UPD], unit, 1)),
+            units.rule.unit.eq(Mux(self.updates, unit, 1)),
+            units.rule.bottom.eq(Mux(job.asymm, 0, code_unit) | 0x8000),
+            units.rule.low_code.eq(self.code_mask),
             units.rule.acc_mask.eq(acc_mask),
             units.rule.acc_sign.eq(acc_mask & ~(acc_mask >> 1)),
             units.rule.event.eq(job.flags.event),
@@ -231,7 +252,8 @@ class Datapath(wiring.Component):
             slot = at(stage.SLOT_WRITE + half)
             m.d.comb += [
                 getattr(self, f"weight_write{half}").eq(
-                    slot.valid & slot.last & is_kind[Kind.UPD] & ~self.reset_job),
+                    slot.valid & slot.last & ~self.reset_job
+                    & (is_kind[Kind.UPD] | is_kind[Kind.SCATTER] & (slot.odd == half))),
                 getattr(self, f"weight_write_address{half}").eq(slot.weight),
             ]
         rows = is_kind[Kind.OWN] | is_kind[Kind.DEEP]
@@ -244,12 +266,21 @@ class Datapath(wiring.Component):
             self.row_write_data.eq(units.values),
             self.value_clipped.eq(Mux(self.row_write, units.value_clipped, 0)),
             self.slot_clipped.eq(Mux(self.weight_write0 | self.weight_write1,
-                                     units.slot_clipped, 0)),
+                                     units.slot_clipped & self.slot_lanes, 0)),
         ]
         slot1 = at(stage.SLOT_WRITE + 1)
+        # A scattered update's one lane: it stands for both halves' writes.
+        lane, all_lanes = Signal(config.lanes, reset_less=True), Const(-1, config.lanes)
+        early_lane = at(stage.SLOT_WRITE - 1)
+        with m.If(early_lane.valid):
+            m.d.sync += lane.eq(1 << early_lane.lane)
+        m.d.comb += [
+            self.slot_lanes.eq(Mux(is_kind[Kind.SCATTER], lane, all_lanes)),
+            self.values.eq(units.values), self.values_clipped.eq(units.value_clipped),
+        ]
         m.d.comb += self.written.eq(
             used & ~self.reset_job
-            & Mux(is_kind[Kind.UPD], slot1.valid & slot1.final, row1.valid & row1.final))
+            & Mux(self.updates, slot1.valid & slot1.final, row1.valid & row1.final))
 
     def _elaborate_sums(self, m: Module, is_kind, drained, issue, at) -> None:
         config = self.config

@@ -15,14 +15,14 @@ WIDTHS: dict[Reg, int] = {
     Reg.YR_STRIDE: 16, Reg.G_BASE: 16, Reg.G_STRIDE: 16, Reg.F_BASE: 16, Reg.F_STRIDE: 16,
     Reg.SHIFT: 5, Reg.SHIFT2: 5, Reg.B_BASE: 16, Reg.B_SHIFT: 5, Reg.CODE_BITS: 5,
     Reg.ACC_BITS: 4, Reg.K: 16, Reg.TILES: 8, Reg.MANTISSA: 8, Reg.T_BASE: 16, Reg.T_STRIDE: 16,
-    Reg.E_SHIFT: 5, Reg.R_BASE: 16, Reg.R_STRIDE: 16,
+    Reg.E_SHIFT: 5, Reg.R_BASE: 16, Reg.R_STRIDE: 16, Reg.L_BASE: 16, Reg.ASYMM: 1,
 }
 
 
 #: The flags of :class:`tangente.golden.isa.Flag`, one field each, in their places.
 FlagBits = data.StructLayout({
     "post": 2, "sigmoid": 1, "input": 1, "pairs": 1, "rows": 1, "slope_rows": 1, "slope": 1,
-    "bias_gradient": 1, "event": 1, "stochastic": 1,
+    "bias_gradient": 1, "event": 1, "stochastic": 1, "master": 1, "own": 1, "shared": 1, "lists": 1,
 })
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, signed, unsigned
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from ..golden.registers import SATURATIONS
 from .datapath import Datapath
 from .delay import delay
 from .descriptor import Descriptor
+from .lists import Job, ListUnit
 from .loss import Loss
 from .post import PostProcessor
 from .ram import Ram
@@ -21,7 +22,9 @@ from .uop import Kind
 
 __all__ = ["Engine"]
 
-_KINDS = {Op.MVA: Kind.MVA, Op.MVD: Kind.MVD, Op.MVR: Kind.MVR, Op.UPD: Kind.UPD, Op.DRV: Kind.OWN}
+_KINDS = {Op.MVA: Kind.MVA, Op.MVD: Kind.MVD, Op.MVR: Kind.MVR, Op.UPD: Kind.UPD, Op.DRV: Kind.OWN,
+          Op.SRT: Kind.OFFER, Op.TOP: Kind.OFFER, Op.SCT: Kind.SCATTER}
+_LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 
 
 def _count_ones(m: Module, bits: Value, name: str) -> Signal:
@@ -75,8 +78,10 @@ class Engine(wiring.Component):
         m.submodules.loss_unit = self.loss_unit = Loss(config)
         self.selector = Selector(config)
         m.submodules.selector = ResetInserter(self.reset_job)(self.selector)
+        self.lists = ListUnit(config)
+        m.submodules.lists = ResetInserter(self.reset_job)(self.lists)
         for half in (0, 1):
-            m.submodules[f"weights{half}"] = Ram(lanes * 16, config.weight_words, 64)
+            m.submodules[f"weights{half}"] = Ram(lanes * 16, config.weight_words, 16)
         self.weights = [m.submodules.weights0, m.submodules.weights1]
         m.submodules.rows = self.rows = Ram(lanes * bits, config.rows, 2 * bits)
         m.submodules.pairs = self.pairs = Ram(2 * bits, config.pairs)
@@ -92,10 +97,11 @@ class Engine(wiring.Component):
 
     def _elaborate_control(self, m: Module):
         datapath, post, loss, selector = self.datapath, self.post, self.loss_unit, self.selector
+        lists = self.lists
         job, op = Signal(Descriptor()), Signal(6)
         begin, done = Signal(), Signal()
-        self.loss_over, self.selecting = Signal(), Signal()
-        kind = Signal(3)
+        self.loss_over, self.selecting, self.listing = Signal(), Signal(), Signal()
+        kind, list_job = Signal(3), Signal(Job)
         select_fault = Signal()
         config = self.config
         m.d.sync += begin.eq(self.start)
@@ -105,6 +111,10 @@ class Engine(wiring.Component):
                 for operation, value in _KINDS.items():
                     with m.Case(operation):
                         m.d.sync += kind.eq(value)
+            with m.Switch(self.op):
+                for operation, value in _LIST_JOBS.items():
+                    with m.Case(operation):
+                        m.d.sync += list_job.eq(value)
         m.d.comb += [
             datapath.job.eq(job), datapath.kind.eq(kind),
             post.job.eq(job), loss.job.eq(job),
@@ -112,6 +122,12 @@ class Engine(wiring.Component):
             self.random_state.eq(datapath.random_state),
             selector.base.eq(job.yr_base), selector.stride.eq(job.yr_stride),
             selector.tiles.eq(job.tiles), selector.neurons.eq(job.p), selector.keep.eq(job.k),
+        ]
+        m.d.comb += [
+            lists.kind.eq(list_job), lists.job.eq(job),
+            datapath.external.eq(lists.uop), datapath.external_u.eq(lists.u_scalar),
+            datapath.external_v.eq(lists.v_scalar),
+            lists.values.eq(datapath.values), lists.value_clipped.eq(datapath.values_clipped),
         ]
         wiring.connect(m, datapath.sums, post.sums)
         wiring.connect(m, loss.errors, post.errors)
@@ -150,13 +166,20 @@ class Engine(wiring.Component):
                     selector.start.eq(checked & ~beyond & (job.k != 0)),
                     done.eq(selector.done | checked & ~beyond & (job.k == 0)),
                 ]
+            with m.Case(Op.SRT, Op.TOP):
+                m.d.comb += [lists.start.eq(begin), done.eq(lists.done)]
+            with m.Case(Op.SCT):
+                m.d.comb += [lists.start.eq(begin), done.eq(datapath.written),
+                             datapath.random_advance.eq(begin & job.flags.stochastic)]
             with m.Case(Op.BUP):
                 m.d.comb += [post.start.eq(begin), post.mode.eq(2), post.width.eq(job.p),
                              done.eq(post.done)]
         m.d.comb += [self.loss_over.eq(done & (op == Op.LOSS)),
-                     self.selecting.eq(self.busy & (op == Op.SEL))]
+                     self.selecting.eq(self.busy & (op == Op.SEL)),
+                     self.listing.eq(self.busy & ((op == Op.SRT) | (op == Op.TOP)
+                                                  | (op == Op.SCT)))]
         m.d.comb += self.fault.eq(
-            self.busy & (datapath.fault | post.fault | loss.fault | select_fault))
+            self.busy & (datapath.fault | post.fault | loss.fault | lists.fault | select_fault))
         with m.If(done | self.fault | self.reset_job):
             m.d.sync += self.busy.eq(0)
         with m.If(self.reset_job):
@@ -167,14 +190,19 @@ class Engine(wiring.Component):
         config, bits = self.config, self.config.element_bits
         datapath, post, loss, selector = self.datapath, self.post, self.loss_unit, self.selector
         # Scalars come from the input memory, four unsigned pairs a beat, or from pair memory.
-        beat = delay(m, datapath.scalar_address[:2], Ram.LATENCY, "beat")
+        scalar_address = Signal(17)
+        m.d.comb += scalar_address.eq(Mux(self.listing, self.lists.scalar_address,
+                                          datapath.scalar_address))
+        self.scalar_address = scalar_address
+        beat = delay(m, scalar_address[:2], Ram.LATENCY, "beat")
         inputs = self.inputs.read_data.word_select(beat, 16)
         zero = Const(0, bits - 8) if bits > 8 else Const(0, 0)
         unsigned_pair = Cat(inputs[:min(8, bits)], zero, inputs[8:8 + min(8, bits)], zero)
         deep_uses_pairs = Signal()
         m.d.comb += deep_uses_pairs.eq(datapath.kind == Kind.DEEP)
         m.d.comb += [
-            self.inputs.read_address.eq(datapath.scalar_address >> 2),
+            self.inputs.read_address.eq(scalar_address >> 2),
+            self.lists.scalar_data.eq(datapath.scalar_data),
             datapath.scalar_data.eq(Mux(job.flags.input & ~deep_uses_pairs, unsigned_pair,
                                         self.pairs.read_data)),
             self.slopes.read_address.eq(post.slope_read_address),
@@ -256,28 +284,33 @@ class Engine(wiring.Component):
         storing = asked[0]
         space = delay(m, query_now.space, Ram.LATENCY, "space")
         column = delay(m, query_now.beat, Ram.LATENCY, "column")
-        m.d.comb += post.bias_enable.eq(storing | post.bias_write)
+        m.d.comb += [post.bias_enable.eq(storing | post.bias_write),
+                     self.lists.store.eq(storing), self.lists.store_entry.eq(query_now.unit)]
         m.d.comb += post.bias_address.eq(Mux(post.bias_write, payload.unit, query_now.unit))
         for half in (0, 1):
             ram = self.weights[half]
             lag = getattr(datapath, f"weight_address{half}")
             local = Signal(len(ram.write_enable), name=f"local_enable{half}")
             first = groups * half
-            m.d.comb += local.eq(Mux(
-                to_weight & (payload.beat >= first) & (payload.beat < first + groups),
-                1 << (payload.beat - first)[:max(1, (groups - 1).bit_length())], 0))
+            column_enable = Signal(groups, name=f"column_enable{half}")
+            m.d.comb += [
+                column_enable.eq(Mux(
+                    to_weight & (payload.beat >= first) & (payload.beat < first + groups),
+                    1 << (payload.beat - first)[:max(1, (groups - 1).bit_length())], 0)),
+                local.eq(Cat(column_enable[lane // 4] for lane in range(config.lanes))),
+            ]
             wanted = getattr(datapath, f"weight_write{half}")
             m.d.comb += [
                 ram.read_address.eq(Mux(storing, query_now.unit, lag)),
                 getattr(datapath, f"weight_data{half}").eq(ram.read_data),
-                ram.write_enable.eq(Mux(wanted, (1 << groups) - 1, local)),
+                ram.write_enable.eq(Mux(wanted, datapath.slot_lanes, local)),
                 ram.write_address.eq(Mux(
                     wanted, getattr(datapath, f"weight_write_address{half}"), payload.unit)),
                 ram.write_data.eq(Mux(wanted, datapath.weight_write_data,
                                       payload.data.replicate(groups))),
             ]
         m.d.comb += [
-            self.pairs.read_address.eq(Mux(storing, query_now.unit, datapath.scalar_address)),
+            self.pairs.read_address.eq(Mux(storing, query_now.unit, self.scalar_address)),
             self.logits.read_address.eq(Mux(storing, query_now.unit, loss.logit_read_address)),
         ]
         word = Cat(self.weights[0].read_data, self.weights[1].read_data)
@@ -295,6 +328,10 @@ class Engine(wiring.Component):
                 m.d.sync += answer.eq(post.bias_read_data)
             with m.Case(Space.LOGIT):
                 m.d.sync += answer.eq(self.logits.read_data)
+            with m.Case(Space.LIST):
+                value = Signal(signed(16))
+                m.d.comb += value.eq(self.lists.stored_value)
+                m.d.sync += answer.eq(Cat(value, Const(0, 16), self.lists.stored_id))
             with m.Default():
                 m.d.sync += answer.eq(Cat(*wide))
         m.d.comb += [queue.w_en.eq(asked[3]), queue.w_data.eq(answer)]
@@ -304,7 +341,8 @@ class Engine(wiring.Component):
         value = _count_ones(m, datapath.value_clipped, "value_clipped")
         slot = _count_ones(m, datapath.slot_clipped, "slot_clipped")
         steps = {"logit": post.saturated_logit, "activation": post.saturated_activation,
-                 "error": post.saturated_error + loss.saturated_error, "derivative": value,
+                 "error": post.saturated_error + loss.saturated_error,
+                 "derivative": value + self.lists.clipped,
                  "weight": slot, "bias": post.saturated_bias}
         for name in SATURATIONS:
             counter = getattr(self, f"sat_{name}")

@@ -33,7 +33,9 @@ class LaneRule(wiring.Signature):
             "low_mask": Out(32),    # the bits of the sum that are rounded away, if ties matter
             "tie": Out(1),          # round to even
             "unit": Out(16),        # one-hot: the unit that remains (code's lowest bit, or 1)
-            "code_mask": Out(16),
+            "code_mask": Out(16),   # of code, or of code and master
+            "bottom": Out(16),      # the lowest code
+            "low_code": Out(15),    # bits of which one is set in all negative codes but the lowest
             "acc_mask": Out(12),    # the accumulator's bits
             "acc_sign": Out(12),    # one-hot: its sign bit, T
             "event": Out(1),
@@ -145,16 +147,17 @@ class LaneUnit(wiring.Component):
                                 (x[:17] & ~wide).any()))
         moves, saturates = at_least
         at_top = ~code[15] & ~(code ^ rule.code_mask)[:15].any()
-        at_bottom = code[15] & ~(code ^ rule.unit)[:15].any()
+        at_bottom = code[15] & ~(code ^ rule.bottom)[:15].any()
         at_end = Signal()
         m.d.comb += at_end.eq(Mux(negative, at_bottom, at_top))
         clamps = moves & (at_end | saturates)
         # T - 1, or 1 - T modulo 2 T.
         clamped = Mux(negative, Cat(~rule.acc_sign[0], rule.acc_sign[1:]), below_t)
         acc = Mux(clamps, clamped, x[:12] ^ Mux(moves, rule.acc_sign, 0)) & rule.acc_mask
-        # The nearest rule: x is a multiple of the unit, so only its top bits tell.
-        outside = Mux(negative, ~(x[15:17].all() & x[:15].any()), x[15:17].any())
-        most = Mux(negative, rule.unit | 0x8000, rule.code_mask & 0x7FFF)
+        # The other rules: x is a multiple of the unit, so only its top bits tell.
+        outside = Mux(negative, ~(x[15:17].all() & ((x[:15] & rule.low_code).any()
+                                                    | ~rule.bottom[:15].any())), x[15:17].any())
+        most = Mux(negative, rule.bottom, rule.code_mask & 0x7FFF)
         base = delay(m, Mux(rule.event, code | acc, Mux(outside, most, x[:16]))[:16], 1, "base")
         goes = rule.event & moves & ~at_end
         up, down = delay(m, goes & ~negative, 1, "up"), delay(m, goes & negative, 1, "down")

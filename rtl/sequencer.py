@@ -270,11 +270,22 @@ class Sequencer(wiring.Component):
         in_count = {reg: (registers[reg][12:] == 0) & (registers[reg] != 0)
                     for reg in (Reg.COUNT, Reg.P, Reg.Q)}
         n, acc = registers[Reg.CODE_BITS], registers[Reg.ACC_BITS]
-        event, stochastic = (imm & Flag.EVENT).any(), (imm & Flag.STOCHASTIC).any()
-        formatted = (n >= 2) & (n <= 16) & (acc <= 12) & (n[:5] + acc[:4] <= 16)
+        event, master = (imm & Flag.EVENT).any(), (imm & Flag.MASTER).any()
+        asymm = registers[Reg.ASYMM]
+        formatted = ((n >= 2) & (n <= 16) & (acc <= 12) & (n[:5] + acc[:4] <= 16)
+                     & (asymm <= 1) & ((n <= 15) | (asymm == 0)))
+        # The shift of a rule other than the event's goes down to the code's place in the slot.
+        down = registers[Reg.SHIFT][:5] + 16 - (n[:5] + Mux(master, acc[:4], 0))[:5]
+        rule = ~(event & master) & ((acc != 0) | ~(event | master)) & (event | (down < 32))
+        kept = (registers[Reg.K] != 0) & (registers[Reg.K] <= config.toper_registers)
+        lengths = [(registers[reg] != 0) | ~(imm & flag).any() for reg, flag in (
+            (Reg.F_STRIDE, Flag.OWN), (Reg.V_STRIDE, Flag.SHARED), (Reg.R_STRIDE, Flag.LISTS))]
         further = {
-            Op.UPD: Mux(event, acc != 0,
-                        (registers[Reg.SHIFT][:5] + 16 - n[:5] < 32) & ~stochastic),
+            Op.UPD: rule,
+            Op.SCT: rule & kept,
+            Op.SRT: kept,
+            Op.TOP: (kept & Cat(lengths).all()
+                     & (registers[Reg.P] <= (config.queue_entries - 1) // 2)),
             Op.LOSS: (registers[Reg.P] <= config.max_outputs) & (registers[Reg.MANTISSA] < 256),
             Op.DRV: registers[Reg.TILES] < 256,
             Op.SEL: (registers[Reg.TILES] != 0) & (registers[Reg.TILES] < 256),

@@ -26,11 +26,14 @@ class Kind(enum.IntEnum):
     UPD = 3
     OWN = 4
     DEEP = 5
+    OFFER = 6     #: micro-operations from the list unit: TOP
+    SCATTER = 7   #: likewise: SCT
 
 
 #: One micro-operation. ``scalar`` is an element address (its low bit picks the element of a pair);
-#: ``lane`` the lane whose weight is the scalar (DEEP); ``first`` starts a sum and ``last`` ends it;
-#: ``final`` is the job's last; ``odd`` says that the word's second neuron exists (OWN, DEEP).
+#: ``lane`` the lane whose weight is the scalar (DEEP) or whose slot changes (SCATTER); ``first``
+#: starts a sum and ``last`` ends it; ``final`` is the job's last; ``odd`` says that the word's
+#: second neuron exists (OWN, DEEP), or names the half (OFFER, SCATTER).
 Uop = data.StructLayout({
     "valid": 1, "weight": 16, "row": 16, "scalar": 18, "lane": 7, "target": 16,
     "first": 1, "last": 1, "final": 1, "odd": 1,

@@ -16,6 +16,7 @@ from tangente.golden.state import beats_per_unit, depth
 #: DDR layout in beats: what a program loads, zeros, and what it stores.
 _IMAGE, _ZEROS, _DUMP = 0, 1 << 14, 1 << 15
 _DDR_BYTES = 1 << 22
+_STORED = (Space.PAIR, Space.LOGIT, Space.BIAS, Space.LIST, Space.WEIGHT)
 
 
 class Assembler:
@@ -86,13 +87,13 @@ class Image:
             program.set(ddr=at, local=0, length=units).op(Op.STORE, space)
             at += units * beats_per_unit(space, config)
 
-        for space in (Space.PAIR, Space.LOGIT, Space.BIAS, Space.WEIGHT):
+        for space in _STORED:
             store(space)
         chunk = min(config.weight_words, config.rows, 4095 // config.lanes)
         for row in range(0, config.rows, chunk):
             program.set(ddr=_ZEROS, local=0, length=chunk).op(Op.LOAD, Space.WEIGHT)
             program.set(count=1, p=1, q=chunk * config.lanes, m_base=0, s_base=0, s_stride=0,
-                        v_base=row, v_stride=0, shift=0, code_bits=16, acc_bits=0)
+                        v_base=row, v_stride=0, shift=0, code_bits=16, acc_bits=0, asymm=0)
             if row + chunk > config.rows:
                 program.set(q=(config.rows - row) * config.lanes)
             program.op(Op.UPD, Flag.INPUT)
@@ -103,7 +104,7 @@ class Image:
 
 
 #: Every tensor instruction.
-TENSOR = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.LOSS, Op.DRV, Op.SEL, Op.BUP)
+TENSOR = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.LOSS, Op.DRV, Op.SEL, Op.BUP, Op.SRT, Op.TOP, Op.SCT)
 _PRODUCTS = (Op.MVA, Op.MVD, Op.MVR)
 
 
@@ -122,6 +123,8 @@ def random_registers(rng: np.random.Generator, config: Config, op: Op) -> dict[s
     code_bits = int(rng.choice([2, 3, 4, 8, 16]))
     acc_bits = int(rng.integers(1, min(12, 16 - code_bits) + 1)) if code_bits < 16 else 0
     room = third - 120
+    if op in (Op.SRT, Op.TOP, Op.SCT):
+        return _list_registers(rng, config, op, code_bits, acc_bits)
     return {
         "count": 1 + below(5), "p": 1 + below(13), "q": 1 + below(13),
         "m_base": below(config.weight_words - 28),
@@ -133,11 +136,32 @@ def random_registers(rng: np.random.Generator, config: Config, op: Op) -> dict[s
         "f_base": slope + below(room), "f_stride": below(9),
         "shift": below(20), "shift2": below(10),
         "b_base": below(config.bias_pairs - 7), "b_shift": below(12),
-        "code_bits": code_bits, "acc_bits": acc_bits,
+        "code_bits": code_bits, "acc_bits": acc_bits, "asymm": below(1 + (code_bits < 16)),
         "k": below(9), "tiles": 1 + below(3) if op is Op.SEL else below(4),
         "mantissa": below(256), "e_shift": below(20),
         "t_base": below(config.target_beats * 4 - 45), "t_stride": below(8),
         "r_base": operand + below(room), "r_stride": below(9),
+    }
+
+
+def _list_registers(rng: np.random.Generator, config: Config, op: Op, code_bits: int,
+                    acc_bits: int) -> dict[str, int]:
+    """The same for instructions on lists: what they read and write are quarters of the memory."""
+    def below(end: int) -> int:
+        return int(rng.integers(0, end))
+
+    quarter = config.list_entries // 4
+    own, shared, lists, result = (quarter * int(i) for i in rng.permutation(4))
+    keep = 1 + below(config.toper_registers)
+    return {
+        "p": 1 + below(13), "q": 1 + below(13), "k": keep,
+        "m_base": below(config.weight_words - 28), "s_base": below(config.pairs - 8),
+        "g_base": below(config.pairs - 8), "f_base": own, "f_stride": 1 + below(9),
+        "v_base": shared, "v_stride": 1 + below(9), "r_base": lists, "r_stride": 1 + below(9),
+        "l_base": result + below(quarter - 13 * keep),
+        "shift": below(20), "shift2": 4 + below(9), "b_shift": 4 + below(9),
+        "e_shift": 4 + below(9),
+        "code_bits": code_bits, "acc_bits": acc_bits, "asymm": below(1 + (code_bits < 16)),
     }
 
 
@@ -160,10 +184,12 @@ def random_instruction(rng: np.random.Generator, config: Config, op: Op,
     elif op is Op.LOSS:
         flags |= int(rng.integers(2)) * Flag.POST0
         values["s_base"] = sizes.get("s_base", int(rng.integers(0, config.logit_pairs - 52)))
-    elif op is Op.UPD and not (flags & Flag.EVENT and values["acc_bits"]):
-        flags &= Flag.INPUT
-        values["shift"] = int(rng.integers(0, 16 + min(values["code_bits"], 8)))
-        values["shift"] = min(values["shift"], 15 + values["code_bits"])
+    elif op in (Op.UPD, Op.SCT):
+        if not values["acc_bits"] or flags & Flag.EVENT and flags & Flag.MASTER:
+            flags &= ~int(Flag.EVENT | Flag.MASTER)
+        if not flags & Flag.EVENT:
+            total = values["code_bits"] + (values["acc_bits"] if flags & Flag.MASTER else 0)
+            values["shift"] = min(int(rng.integers(0, 16 + min(total, 8))), 15 + total)
     if flags & Flag.INPUT and "s_base" not in sizes:
         values["s_base"] = int(rng.integers(0, 4 * config.input_beats - 60))
     return Assembler().set(**values).op(op, flags).words
@@ -260,7 +286,7 @@ def differences(config: Config, one: Outcome, two: Outcome) -> list[str]:
             lines.append(f"{name}: {getattr(one, name)} against {getattr(two, name)}")
     at = 0
     parts = [(space.name, depth(space, config) * beats_per_unit(space, config))
-             for space in (Space.PAIR, Space.LOGIT, Space.BIAS, Space.WEIGHT)]
+             for space in _STORED]
     parts.append(("ROWS", one.dump.size // 8 - sum(size for _, size in parts)))
     for name, beats in parts:
         a, b = (x.dump[8 * at:8 * (at + beats)].view(np.int16) for x in (one, two))

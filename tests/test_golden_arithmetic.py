@@ -151,7 +151,7 @@ def test_nearest(seed: int, code_bits: int, shift: int) -> None:
     d = rng.integers(-1 << down + 2, (1 << down + 2) + 1, codes.shape)
     d = np.where(rng.integers(0, 3, d.shape) == 0, d >> down << down | 1 << down >> 1, d)
     slots = (codes << 16 - code_bits).astype(np.int16)
-    clamped = update.nearest(slots, d, shift, code_bits)
+    clamped = update.apply(slots, d, None, 0, update.form(shift, code_bits, 0))
     exact = [int(c) - round(Fraction(int(x), 1 << down)) for c, x in zip(codes.ravel(), d.ravel())]
     assert (slots.ravel() >> 16 - code_bits).tolist() == [_clamp(x, largest) for x in exact]
     assert clamped == sum(abs(x) > largest for x in exact)
@@ -186,8 +186,8 @@ def test_event(code_bits: int, acc_bits: int, stochastic: bool) -> None:
         if stochastic:
             random = lfsr.random_bits(state, np.arange(first, first + words, dtype=np.uint64),
                                       lanes, shift)
-        clamped = update.event(slots, d, state if stochastic else None, first, shift, code_bits,
-                               acc_bits)
+        form = update.form(shift, code_bits, acc_bits, event=True, stochastic=stochastic)
+        clamped = update.apply(slots, d, state if stochastic else None, first, form)
         expected, count = [], 0
         for c, a, x, r in zip(codes.ravel().tolist(), accumulators.ravel().tolist(),
                               d.ravel().tolist(), random.ravel().tolist()):
@@ -211,7 +211,8 @@ def test_event_is_unbiased() -> None:
     for _ in range(3):
         state = lfsr.advance(lfsr.advance(state))
         slots = np.zeros(d.shape, np.int16)
-        update.event(slots, d, state, 0, shift, code_bits, acc_bits)
+        form = update.form(shift, code_bits, acc_bits, event=True, stochastic=True)
+        update.apply(slots, d, state, 0, form)
         total += slot_accumulator(slots, acc_bits).sum()
         count += d.size
     p = 700 / 1024

@@ -31,18 +31,31 @@ class Rule:
     tie: int
     unit: int
     code_mask: int
+    bottom: int
+    low_code: int
     acc_mask: int
     acc_sign: int
     event: int
 
     @classmethod
-    def make(cls, shift: int, dropped: int, code_bits: int, acc_bits: int, event: bool,
-             slots: bool) -> Rule:
-        """``dropped``: bits of the sum that rounding to nearest drops, 0 to floor."""
-        unit = 1 << (16 - code_bits)
-        return cls(shift=shift, low_mask=(1 << dropped) - 1, tie=int(dropped > 0),
-                   unit=unit if slots else 1, code_mask=-unit & 0xFFFF,
-                   acc_mask=(1 << acc_bits) - 1, acc_sign=1 << acc_bits >> 1, event=int(event))
+    def value(cls, shift: int) -> Rule:
+        """A rounded value, no slot."""
+        return cls(shift=shift, low_mask=(1 << shift) - 1, tie=int(shift > 0), unit=1,
+                   code_mask=0xFF00, bottom=0x8100, low_code=0x7F00, acc_mask=15, acc_sign=8,
+                   event=0)
+
+    @classmethod
+    def make(cls, shift: int, code_bits: int, acc_bits: int, *, event: bool = False,
+             stochastic: bool = False, master: bool = False, asymm: bool = False) -> Rule:
+        """An update rule; the same arguments make golden's :func:`update.form`."""
+        total = code_bits + (acc_bits if master else 0)
+        unit, code = 1 << (16 - total), 1 << (16 - code_bits)
+        nearest = not (event or stochastic)
+        dropped = shift + 16 - total if nearest else 0
+        return cls(shift=shift, low_mask=(1 << dropped) - 1, tie=int(dropped > 0), unit=unit,
+                   code_mask=-unit & 0xFFFF, bottom=0x8000 | (0 if asymm else code),
+                   low_code=-code & 0x7FFF, acc_mask=(1 << acc_bits) - 1,
+                   acc_sign=1 << acc_bits >> 1, event=int(event))
 
 
 class LaneBench(UnitBench):
@@ -108,41 +121,45 @@ def as_array(words: list[int]) -> np.ndarray:
     return np.array([words], np.uint16).view(np.int16)
 
 
-@_SETTINGS
-@given(code_bits=st.integers(2, 16), data=st.data())
-def test_nearest(code_bits: int, data: st.DataObject) -> None:
-    acc_bits = data.draw(st.integers(0, min(12, 16 - code_bits)))
-    shift = data.draw(st.integers(0, 15 + code_bits))
-    down = shift + 16 - code_bits
-    d = data.draw(st.lists(sums(down, 1 << code_bits, 4095 * 255 * 255), min_size=1, max_size=24))
-    before = [data.draw(slots(code_bits, acc_bits)) for _ in d]
-    rule = Rule.make(shift, down, code_bits, acc_bits, event=False, slots=True)
-    result = run(rule, [total + (1 << down >> 1) for total in d], before, data)
-    for total, slot, (_, _, changed, clipped) in zip(d, before, result):
-        expected = as_array([slot])
-        count = update.nearest(expected, np.array([[total]], np.int64), shift, code_bits)
-        assert (changed, clipped) == (int(expected[0, 0]) & 0xFFFF, count)
+#: The rules, as keywords of Rule.make and update.form; whether their random bits are zero.
+RULES = {"nearest": {}, "stochastic": {"stochastic": True}, "master": {"stochastic": True,
+         "master": True}, "master, floor": {"master": True, "stochastic": False},
+         "event": {"event": True, "stochastic": True}, "event, floor": {"event": True}}
 
 
+def draw_format(name: str, data: st.DataObject) -> tuple[int, int, bool, int]:
+    """Code bits, accumulator bits, asymm, shift that the rule called ``name`` takes."""
+    stateful = name.split(",")[0] in ("event", "master")
+    code_bits = data.draw(st.integers(2, 15 if stateful else 16))
+    acc_bits = data.draw(st.integers(int(stateful), min(12, 16 - code_bits)))
+    asymm = data.draw(st.booleans()) and code_bits < 16
+    total = code_bits + (acc_bits if "master" in name else 0)
+    shift = data.draw(st.integers(0, 31 if "event" in name else 15 + total))
+    return code_bits, acc_bits, asymm, shift
+
+
+@pytest.mark.parametrize("name", RULES)
 @_SETTINGS
-@given(code_bits=st.integers(2, 15), random=st.booleans(), data=st.data())
-def test_event(code_bits: int, random: bool, data: st.DataObject) -> None:
-    acc_bits = data.draw(st.integers(1, min(12, 16 - code_bits)))
-    shift = data.draw(st.integers(0, 31))
-    d = data.draw(st.lists(sums(shift, 2 << acc_bits, 4095 * 255 * 255), min_size=1, max_size=24))
+@given(data=st.data())
+def test_rules(name: str, data: st.DataObject) -> None:
+    code_bits, acc_bits, asymm, shift = draw_format(name, data)
+    form = update.form(shift, code_bits, acc_bits, asymm=asymm, **RULES[name])
+    reach = (2 << acc_bits) if form.threshold else 1 << code_bits
+    d = data.draw(st.lists(sums(form.down, reach, 4095 * 255 * 255), min_size=1, max_size=24))
     before = [data.draw(slots(code_bits, acc_bits)) for _ in d]
     # Two lanes a word: half 0 and half 1 of one lane.
     d += d[:len(d) % 2]
     before += before[:len(before) % 2]
-    state = data.draw(st.integers(1, (1 << 64) - 1)) if random else None
+    state = data.draw(st.integers(1, (1 << 64) - 1)) if form.random else None
     expected = as_array(before).reshape(-1, 2).copy()
     totals = np.array(d, np.int64).reshape(-1, 2)
-    bits = np.zeros_like(totals)
+    start = np.full_like(totals, (1 << form.down >> 1) if form.nearest else 0)
     if state is not None:
-        bits = lfsr.random_bits(state, 7 + np.arange(len(totals), dtype=np.uint64), 1, shift)
-    rule = Rule.make(shift, 0, code_bits, acc_bits, event=True, slots=True)
-    result = run(rule, (totals + bits).ravel().tolist(), before, data)
-    count = update.event(expected, totals, state, 7, shift, code_bits, acc_bits)
+        start += lfsr.random_bits(state, 7 + np.arange(len(totals), dtype=np.uint64), 1,
+                                  form.down)
+    rule = Rule.make(shift, code_bits, acc_bits, asymm=asymm, **RULES[name])
+    result = run(rule, (totals + start).ravel().tolist(), before, data)
+    count = update.apply(expected, totals, state, 7, form)
     assert [changed for _, _, changed, _ in result] == (
         expected.view(np.uint16).ravel().tolist())
     assert sum(clipped for *_, clipped in result) == count
@@ -153,7 +170,7 @@ def test_event(code_bits: int, random: bool, data: st.DataObject) -> None:
 def test_values(element_bits: int, shift: int, data: st.DataObject) -> None:
     """DRV: rounded to nearest even, saturated to an element."""
     total = data.draw(st.lists(sums(shift, 2 << element_bits, SUM_MAX), min_size=1, max_size=24))
-    rule = Rule.make(shift, shift, 8, 4, event=False, slots=False)
+    rule = Rule.value(shift)
     preloaded = [value + (1 << shift >> 1) for value in total]
     result = run(rule, preloaded, [0] * len(total), data, element_bits)
     for value, (rounded, clipped, *_) in zip(total, result):
@@ -161,27 +178,26 @@ def test_values(element_bits: int, shift: int, data: st.DataObject) -> None:
         assert (rounded, clipped) == (int(expected[0]), count)
 
 
+@pytest.mark.parametrize("asymm", [False, True])
+@pytest.mark.parametrize("name", ["nearest", "master, floor", "event, floor"])
 @pytest.mark.parametrize("code_bits", [2, 3, 5])
-def test_every_slot(code_bits: int) -> None:
-    """All slots of a small format, all steps that differ: both rules, exhaustively."""
+def test_every_slot(code_bits: int, name: str, asymm: bool) -> None:
+    """All slots of a small format, all steps that differ, exhaustively."""
     acc_bits = 3
     codes = [code << (16 - code_bits) for code in range(1 << code_bits)]
-    steps = range(-10, 11)
-    cases = [(step, code | acc) for code in codes for acc in range(1 << acc_bits)
-             for step in steps]
+    form = update.form(0, code_bits, acc_bits, asymm=asymm, **RULES[name])
+    # The accumulator, or what stands in its place at the master's low end.
+    place = (16 - code_bits - acc_bits) if name.startswith("master") else 0
+    cases = [(step, code | acc << place) for code in codes for acc in range(1 << acc_bits)
+             for step in range(-10, 11)]
     before = [slot for _, slot in cases]
-    halves = [i % 2 for i in range(len(cases))]
-    for event in (False, True):
-        shift = 0
-        down = 0 if event else 16 - code_bits
-        d = [step << down for step, _ in cases]
-        rule = Rule.make(shift, down, code_bits, acc_bits, event=event, slots=True)
-        result = bench().run(rule, [total + (1 << down >> 1) for total in d], before, halves)
-        expected, totals = as_array(before).copy(), np.array([d], np.int64)
-        if event:
-            mixed, table = np.zeros(1, np.uint64), np.zeros((len(d), 0, 3), np.uint8)
-            count = update._event(expected, totals, mixed, table, shift, code_bits, acc_bits)
-        else:
-            count = update.nearest(expected, totals, shift, code_bits)
-        assert [changed for _, _, changed, _ in result] == expected.view(np.uint16)[0].tolist()
-        assert sum(clipped for *_, clipped in result) == count
+    d = [step << form.down for step, _ in cases]
+    rule = Rule.make(0, code_bits, acc_bits, asymm=asymm, **RULES[name])
+    half = (1 << form.down >> 1) if form.nearest else 0
+    result = bench().run(rule, [total + half for total in d], before,
+                         [i % 2 for i in range(len(cases))])
+    expected = as_array(before).reshape(-1, 2).copy()
+    count = update.apply(expected, np.array(d, np.int64).reshape(-1, 2), None, 0, form)
+    assert [changed for _, _, changed, _ in result] == (
+        expected.view(np.uint16).ravel().tolist())
+    assert sum(clipped for *_, clipped in result) == count
