@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from tangente.golden.config import PRESETS
 
 from .data import DATASETS
-from .options import DEVICES, Options
+from .options import DEVICES, UPDATES, Options
 
 __all__ = ["UsageError", "main", "make_parser"]
 
@@ -40,6 +40,7 @@ examples:
   tangente train --algorithm bp --epochs 3           backpropagation
   tangente train --device sim --verify               on the RTL, every bit compared
   tangente train --device sim --samples 20 --waves run.vcd
+  tangente train --granularity weight --banks 12,4   the original's registers: one a weight
   tangente train --dataset mnist --layers 784-100-100-10 --registers 16 --json run.json
   tangente train --dataset mnist --algorithm bp --bits 2 --accumulator-bits 5 \\
       --update event --batch 32 --epochs 5
@@ -95,6 +96,14 @@ def _registers(text: str) -> int:
     return int(text)
 
 
+def _banks(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be counts joined by commas, such as 12,4, not {text!r}") from None
+
+
 def _add_network(parser: argparse.ArgumentParser) -> None:
     """The options that say what is trained, and how: one set for train and cycles.
 
@@ -121,11 +130,22 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         metavar="K")
     add("--output-registers", "the same for the output neurons, else as --registers",
         type=_registers, metavar="K")
+    add("--granularity", "what a register's id is: a neuron, or a weight", choices=("neuron",
+                                                                                     "weight"))
+    add("--banks", "registers for derivatives by the first layer's weights, the second's, ...; the "
+        "last are for all other layers (weight); else three quarters and the rest", type=_banks,
+        metavar="N,N…")
+    add("--own-free", "derivatives by a neuron's own weights take no register (weight)",
+        action=argparse.BooleanOptionalAction, default=None)
+    add("--quantisation", "codes odd about zero, or 2^n levels without a zero",
+        choices=("symm", "asymm"))
     add("--bits", "bits of a weight's code, 2 to 16", type=int, metavar="N")
-    add("--accumulator-bits", "bits of the accumulator beside it (event update)", type=int,
-        metavar="M")
-    add("--update", "rounded updates, or events of a carried accumulator",
-        choices=("nearest", "event"))
+    add("--accumulator-bits", "bits of the accumulator beside it (event), or below it (master)",
+        type=int, metavar="M")
+    add("--update", "rounded to nearest or at random, events of a carried accumulator, or a master "
+        "of more bits", choices=UPDATES)
+    add("--skip-below", "learn only from batches whose largest output error, 0 to 1, is no smaller",
+        type=float, metavar="E")
     add("--activation", "of the hidden layers", choices=("relu", "sigmoid"))
     add("--batch", "samples an update", type=int, metavar="N")
     add("--lr", "learning rate, else the recipe's", type=float, metavar="RATE")

@@ -27,9 +27,7 @@ DEMO_FLOOR = 0.93
 _LARGE = {"preset": "pynq_z2", "layers": LARGE_LAYERS}
 
 #: Keys of the figures that are known before the first sample.
-_SETTINGS = ("device", "preset", "dataset", "algorithm", "layers", "registers", "output_registers",
-             "bits", "accumulator_bits", "update", "activation", "batch", "lr", "lr_decay",
-             "epochs", "samples", "test_samples", "seed")
+_SETTINGS = tuple(field.name for field in dataclasses.fields(Options))
 #: Keys that only the end of a run brings.
 _OUTCOMES = ("train_loss", "test_accuracy", "cycles", "cycles_per_sample", "clock_mhz",
              "mismatches", "saturations", "wall_s", "cycles_per_second")
@@ -264,6 +262,9 @@ def _summary(figures: dict[str, Any]) -> str:
     network = f"{_dashed(figures['layers'])}, {figures['algorithm']}"
     if figures["algorithm"] == "dpfm":
         network += f", {kept(figures['registers'])} registers a neuron"
+        if figures["granularity"] == "weight":
+            banks = "+".join(str(bank) for bank in figures["banks"])
+            network += f" (of weights, banks {banks}{', own free' if figures['own_free'] else ''})"
     plus = f"+{figures['accumulator_bits']}" if figures["accumulator_bits"] else ""
     network += (f", {figures['bits']}{plus}-bit weights, {figures['update']} update, "
                 f"batch {figures['batch']}")

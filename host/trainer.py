@@ -26,8 +26,8 @@ from .options import Options
 from .progress import Event
 from .session import Session, ddr_bytes, random_state
 
-__all__ = ["CLOCK_MHZ", "EpochPart", "Interrupted", "Result", "chunk_batches", "chunks",
-           "learning_rate", "train"]
+__all__ = ["CLOCK_MHZ", "NATS", "EpochPart", "Interrupted", "Result", "chunk_batches", "chunks",
+           "learning_rate", "orders", "train"]
 
 #: Clock for which times are stated: FCLK0 of the board.
 CLOCK_MHZ = 100.0
@@ -38,7 +38,7 @@ _CHECKPOINT_S = 10.0
 #: Test samples on the simulated RTL, if the options name no number.
 SIM_TEST_SAMPLES = 1000
 #: Nats in one unit of register LOSS, 1/256 bit.
-_NATS = math.log(2) / 256
+NATS = math.log(2) / 256
 
 
 class Interrupted(RuntimeError):
@@ -90,7 +90,8 @@ class Result:
 
         trained = self.samples * self.options.epochs
         return {
-            **dataclasses.asdict(self.options), "layers": list(self.options.layers),
+            **{name: list(value) if isinstance(value, tuple) else value
+               for name, value in dataclasses.asdict(self.options).items()},
             "samples": self.samples, "train_loss": self.train_loss,
             "test_samples": self.test_samples, "test_accuracy": self.test_accuracy,
             "cycles": self.cycles,
@@ -296,7 +297,7 @@ class _Run:
 
     def train(self, progress: Callable[[Event], None] | None) -> None:
         """Train on what is left."""
-        orders = list(_orders(self._options, len(self._dataset.train_images), self._samples))
+        order = list(orders(self._options, len(self._dataset.train_images), self._samples))
         self._break_off()
         for part in chunks(self._options, self._samples):
             end = part.first + part.samples
@@ -304,13 +305,13 @@ class _Run:
                 continue
             if (part.epoch, part.first) < (self._epoch, self._first):
                 part = dataclasses.replace(part, first=self._first, samples=end - self._first)
-            self._part(part, orders[part.epoch][part.first:end])
+            self._part(part, order[part.epoch][part.first:end])
             if progress is not None:
                 counters = self._epoch_counters
                 progress(Event(
                     epoch=part.epoch + 1, epochs=self._options.epochs,
                     samples_done=counters.samples, samples_total=self._samples,
-                    loss=counters.loss * _NATS / counters.samples,
+                    loss=counters.loss * NATS / counters.samples,
                     accuracy=counters.correct / counters.samples, cycles=self._totals[0].cycles))
             self._break_off()
             if self._keeper.due():
@@ -370,19 +371,24 @@ class _Run:
         totals = self._totals[0]
         return Result(
             options=options, samples=self._samples,
-            train_loss=self._epoch_counters.loss * _NATS / self._samples,
+            train_loss=self._epoch_counters.loss * NATS / self._samples,
             test_samples=count, test_accuracy=tests[0].correct / count, cycles=totals.cycles,
             saturations=dict(zip(SATURATIONS, totals.saturations)),
             mismatches=differing if len(states) > 1 else None, wall_s=self._wall,
             weights=states[0].weights, biases=states[0].biases)
 
 
-def _orders(options: Options, available: int,
-            samples: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The samples of each epoch, in their order: a function of the seed alone."""
+def orders(options: Options, available: int, samples: int,
+           skip: int = 0) -> Iterator[npt.NDArray[np.int64]]:
+    """The samples of each epoch, in their order: a function of the seed alone.
+
+    ``samples`` of ``available`` are chosen; ``skip`` epochs lie behind.
+    """
     rng = np.random.default_rng((options.seed, 1))
-    for _ in range(options.epochs):
-        yield rng.permutation(available)[:samples]
+    for epoch in range(skip + options.epochs):
+        order = rng.permutation(available)[:samples]
+        if epoch >= skip:
+            yield order
 
 
 @dataclasses.dataclass(frozen=True)

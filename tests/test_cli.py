@@ -109,6 +109,18 @@ def test_train_passes_every_option_on(trainer, tmp_path):
     assert (verify, waves, quiet) == (True, tmp_path / "w.vcd", True)
 
 
+def test_train_passes_the_options_of_weight_registers_on(trainer, capsys):
+    assert cli.main(["train", "--granularity", "weight", "--registers", "8", "--banks", "6,2",
+                     "--no-own-free", "--quantisation", "asymm", "--bits", "3", "--update",
+                     "master", "--skip-below", "0.25"]) == 0
+    assert trainer.calls[0][0] == Options(
+        granularity="weight", registers=8, banks=(6, 2), own_free=False, quantisation="asymm",
+        bits=3, update="master", skip_below=0.25)
+    assert "dpfm, 8 registers a neuron (of weights, banks 6+2), " in capsys.readouterr().out
+    assert cli.main(["train", "--granularity", "weight", "--own-free"]) == 0
+    assert "registers a neuron (of weights, banks 12+4, own free), " in capsys.readouterr().out
+
+
 def test_what_is_not_given_is_left_to_options(trainer):
     assert cli.main(["train", "--quiet"]) == 0
     assert trainer.calls[0][0] == Options()
@@ -173,6 +185,14 @@ def test_wrong_usage_is_one_line_and_code_2(argv, message, capsys):
         cli.main(argv)
     assert caught.value.code == 2
     assert capsys.readouterr() == ("", f"tangente: error: {message}\n")
+
+
+def test_banks_are_counts(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--banks", "12+4"])
+    assert capsys.readouterr().err == (
+        "tangente: error: argument --banks: must be counts joined by commas, such as 12,4, not "
+        "'12+4'; see tangente train --help\n")
 
 
 def test_what_options_refuse_is_wrong_usage(trainer, capsys):

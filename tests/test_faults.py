@@ -82,8 +82,8 @@ def test_a_dead_memory_while_weights_are_loaded(bench: Bench) -> None:
         bench.session.upload(*bench.compiled.network.initial(), 7)
     assert str(caught.value) == (
         "DDR has not answered for 81,920 cycles: the transfer is not done, with the program at "
-        "word 4: SET DDR, 2048; the reset waits for bursts that the bus has not finished; DDR does not "
-        "answer")
+        "word 4: SET DDR, 2048; the reset waits for bursts that the bus has not finished; DDR does "
+        "not answer")
     assert caught.value.unit == "transfer"
     assert time.monotonic() - began < 20
     # As long as it is dead nothing can be done with the device; that is said, not hung.
