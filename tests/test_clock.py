@@ -34,7 +34,8 @@ _FLAGS = {
     **{op: (Post.ACT, Post.LOGIT, Post.DELTA | Flag.SLOPE, int(Flag.SLOPE_ROWS),
             int(Flag.SLOPE_ROWS | Flag.ROWS | Flag.PAIRS)) for op in (Op.MVA, Op.MVD, Op.MVR)},
     Op.UPD: (0, Flag.EVENT | Flag.STOCHASTIC), Op.LOSS: (0, Flag.POST0), Op.DRV: (0,),
-    Op.SEL: (0,), Op.BUP: (0,),
+    Op.SEL: (0,), Op.BUP: (0,), Op.SRT: (0, Flag.INPUT), Op.SCT: (0,),
+    Op.TOP: (0, Flag.OWN, Flag.SHARED, Flag.OWN | Flag.SHARED | Flag.LISTS),
 }
 
 
@@ -58,9 +59,19 @@ def _times(library: Path, image: Image, words: list[int]) -> tuple[dict[str, int
 def test_single_instructions(tiny_library: Path, image: Image, op: Op) -> None:
     for count, p, q in _SIZES:
         for flags in _FLAGS[op]:
-            for tiles, k in ((1, 0), (3, 2), (2, 40)) if op in (Op.DRV, Op.SEL) else ((1, 0),):
+            choices = ((1, 0), (3, 2), (2, 40)) if op in (Op.DRV, Op.SEL) else ((1, 0),)
+            if op in (Op.SRT, Op.TOP, Op.SCT):
+                choices = ((1, 1), (1, 8))
+            for tiles, k in choices:
                 program = Assembler().set(count=count, p=p, q=q, tiles=tiles, k=k, code_bits=8,
                                           acc_bits=4)
+                if op is Op.TOP:
+                    # A list and activations, so that there is something to offer.
+                    program.set(ddr=0, local=0, length=8).op(Op.LOAD, Space.INPUT)
+                    program.op(Op.WAIT).set(s_base=0, y_base=0, shift=10)
+                    program.op(Op.SRT, Flag.INPUT).op(Op.MVA, Flag.INPUT | Flag.PAIRS)
+                    program.set(f_stride=k, v_stride=k, r_stride=k, r_base=16, l_base=512,
+                                b_shift=8, e_shift=8, shift2=8)
                 program.op(op, flags).op(op, flags).op(Op.HALT)
                 golden, simulated = _times(tiny_library, image, program.words)
                 note = f"{op.name} flags 0x{int(flags):x} count {count} p {p} q {q} tiles {tiles}"

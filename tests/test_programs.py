@@ -58,11 +58,22 @@ def test_every_instruction_at_full_size(tiny_library: Path, op: Op) -> None:
     """Widths far beyond a word's lanes and the queues' depths; operands in the two halves."""
     rng = np.random.default_rng(op)
     image = Image.random(CONFIG, rng)
-    bodies = [random_instruction(
-        rng, CONFIG, op, count=6, p=41, q=37, m_base=0, s_base=0, s_stride=21, v_base=0,
-        v_stride=10, y_base=2048, y_stride=22, yr_base=700, yr_stride=13, g_base=0, g_stride=23,
-        f_base=1400, f_stride=12, r_base=11, r_stride=10, tiles=3, t_base=0, t_stride=40,
-        b_base=0) for _ in range(4)]
+    sizes = {"count": 6, "p": 41, "q": 37, "m_base": 0, "s_base": 0, "s_stride": 21, "v_base": 0,
+             "v_stride": 10, "y_base": 2048, "y_stride": 22, "yr_base": 700, "yr_stride": 13,
+             "g_base": 0, "g_stride": 23, "f_base": 1400, "f_stride": 12, "r_base": 11,
+             "r_stride": 10, "tiles": 3, "t_base": 0, "t_stride": 40, "b_base": 0}
+    bodies = []
+    if op in (Op.SRT, Op.TOP, Op.SCT):
+        # Something to sort, lists of inputs and of neurons to offer or to scatter.
+        sizes |= {"f_base": 440, "v_base": 452, "l_base": 500, "s_base": 0}
+        activations = {**sizes, "y_base": 0, "shift": 12, "shift2": 1, "s_stride": 0}
+        bodies.append(random_instruction(rng, CONFIG, Op.MVA, **activations))
+        bodies[0][-1] = encode(Op.MVA, 0, Flag.INPUT | Flag.PAIRS | Post.ACT)
+        for first, count in ((440, 1), (452, 1), (11, 41)):
+            bodies += [Assembler().set(p=41, q=37, k=8, m_base=0, l_base=first + 10 * i,
+                                       s_base=3 * i).op(Op.SRT, Flag.INPUT).words
+                       for i in range(count)]
+    bodies += [random_instruction(rng, CONFIG, op, **sizes) for _ in range(4)]
     words, size = complete(image, bodies)
     golden, simulated = _both(tiny_library, image, words, 7, size)
     assert golden.cause is Cause.DONE
