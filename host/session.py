@@ -133,6 +133,7 @@ class Session:
         """
         step = self._chunk_batches * self.compiled.layout.batch
         total = Counters()
+        _check_any(images)
         for first in range(0, len(images), step):
             chunk = self._fill(images[first:first + step], labels[first:first + step])
             total += self._run(self.compiled.testing(chunk), stop)
@@ -148,6 +149,7 @@ class Session:
         layout, outputs = self.compiled.layout, self.compiled.network.layers[-1].outputs
         step = self._chunk_batches * layout.batch
         parts = []
+        _check_any(images)
         for first in range(0, len(images), step):
             part = images[first:first + step]
             chunk = self._fill(part, np.zeros(len(part), np.uint8))
@@ -184,6 +186,11 @@ class Session:
                                    ending=self.compiled.ending(words) if stop else None)
         self._whole = True
         return counters
+
+
+def _check_any(images: npt.NDArray[np.uint8]) -> None:
+    if len(images) == 0:
+        raise ValueError("samples must be at least 1, not 0")
 
 
 def _check(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], inputs: int,
