@@ -243,3 +243,63 @@ def test_the_real_mnist(mnist_dir: Path):
     assert np.bincount(mnist.test_labels).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert int((mnist.train_images > 0).sum()) == 8994156
+
+
+@pytest.mark.mnist
+def test_the_real_fashion_mnist(mnist_dir: Path):
+    if data.find("fashion-mnist", mnist_dir) is None:
+        pytest.skip(f"the Fashion-MNIST files are missing: {mnist_dir} has none")
+    fashion = data.load("fashion-mnist", mnist_dir)
+    assert fashion.name == "fashion-mnist"
+    assert fashion.train_images.shape == (60000, 784)
+    assert fashion.test_images.shape == (10000, 784)
+    assert fashion.train_labels[:5].tolist() == [9, 0, 0, 3, 0]
+    assert np.bincount(fashion.train_labels).tolist() == [6000] * 10
+    assert np.bincount(fashion.test_labels).tolist() == [1000] * 10
+    assert 375 < (fashion.train_images > 0).sum(1).mean() < 400
+    assert fashion.digest != data.load("mnist", mnist_dir).digest
+
+
+GOOD = {"name": "none", "train_images": np.zeros((4, 6), np.uint8),
+        "train_labels": np.array([0, 1, 2, 1], np.uint8),
+        "test_images": np.zeros((2, 6), np.uint8), "test_labels": np.zeros(2, np.uint8),
+        "classes": 3, "shape": (2, 3)}
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"train_images": np.zeros((4, 6))},
+     "train_images must be a NumPy array of uint8, not float64"),
+    ({"train_images": np.full((4, 6), np.nan)},
+     "train_images must be a NumPy array of uint8, not float64"),
+    ({"test_images": [[0] * 6] * 2}, "test_images must be a NumPy array of uint8, not list"),
+    ({"train_labels": np.zeros(4, np.int64)},
+     "train_labels must be a NumPy array of uint8, not int64"),
+    ({"train_images": np.zeros((4, 2, 3), np.uint8)}, "train_images must have the shape "
+     "(samples, 6) with at least one sample, not (4, 2, 3)"),
+    ({"train_images": np.zeros((4, 5), np.uint8)}, "train_images must have the shape "
+     "(samples, 6) with at least one sample, not (4, 5)"),
+    ({"test_images": np.zeros((0, 6), np.uint8), "test_labels": np.zeros(0, np.uint8)},
+     "test_images must have the shape (samples, 6) with at least one sample, not (0, 6)"),
+    ({"train_labels": np.zeros(3, np.uint8)}, "train_labels must have the shape (4,), not (3,)"),
+    ({"test_labels": np.array([0, 3], np.uint8)},
+     "test_labels must lie between 0 and 2, not 3"),
+])
+def test_a_data_set_is_checked(changes, message):
+    data.Dataset(**GOOD)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        data.Dataset(**{**GOOD, **changes})
+
+
+def test_the_digest_is_of_the_training_samples():
+    digest = data.Dataset(**GOOD).digest
+    images, labels = np.zeros((4, 6), np.uint8), np.array([0, 1, 2, 2], np.uint8)
+    images[3, 5] = 1
+    changes = [{"train_images": images}, {"train_labels": labels},
+               {"train_images": np.zeros((4, 7), np.uint8), "shape": (7,),
+                "test_images": np.zeros((2, 7), np.uint8)}]
+    others = [data.Dataset(**{**GOOD, **change}).digest for change in changes]
+    assert len({digest, *others}) == 4
+    assert data.Dataset(**{**GOOD, "test_labels": np.ones(2, np.uint8)}).digest == digest
+    # Not of how the array lies in memory.
+    spread = np.zeros((4, 12), np.uint8)[:, ::2]
+    assert data.Dataset(**{**GOOD, "train_images": spread}).digest == digest
