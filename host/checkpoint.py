@@ -132,8 +132,9 @@ class Checkpoint:
             others = ", ".join(sorted(set(state["options"]) ^ names))
             raise CheckpointError(f"{path} was written by another version of tangente, whose "
                                   f"options differ: {others}; resume with that version")
-        options = Options(**{name: tuple(value) if isinstance(value, list) else value
-                             for name, value in state["options"].items()})
+        settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                                    for name, value in state["options"].items()}
+        options = Options(**settings)
         config = options.config
         if state["engine"] != config.hash:
             raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -206,7 +207,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         labels = self._labels(y)
         hidden = self.hidden_layer_sizes
-        widths = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
+        widths = tuple(hidden) if isinstance(hidden, Iterable) else (hidden,)
         # The engine's softmax needs two outputs, even for one class.
         layers = (X.shape[1], *(int(width) for width in widths), max(len(classes), 2))
         if isinstance(self.random_state, numbers.Integral):
@@ -217,7 +218,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.options_ = compiled.network.options
         self.slots_, self.biases_ = compiled.network.initial()
         self.random_ = random_state(seed)
-        self.n_iter_, self.loss_curve_ = 0, []
+        self.n_iter_ = 0
+        self.loss_curve_: list[float] = []
         return labels
 
     def _fitting(self, layers: tuple[int, ...], seed: int) -> Compiled:
