@@ -100,6 +100,7 @@ class Reg(enum.IntEnum):
     R_STRIDE = 40   #: DRV: rows between that layer's neurons; TOP: entries of a list
     L_BASE = 41     #: SRT, TOP: first list entry written; SCT: read
     ASYMM = 42      #: 1: weights are (2 code + 1) / 2^n, without a zero; 0: code / 2^(n-1)
+    REPORT = 43     #: free for the program; the host reads it in register REPORT
     MAX_ERROR = 63  #: largest |error element| of the last LOSS; read only
 
 

@@ -80,6 +80,8 @@ REGISTERS = (
     Register("BUSY", 0x44, Access.RO, "cycles in which a tensor instruction ran"),
     *(Register(f"SAT_{name.upper()}", 0x48 + 4 * i, Access.RO, f"saturated {name} values")
       for i, name in enumerate(SATURATIONS)),
+    Register("REPORT", 0x48 + 4 * len(SATURATIONS), Access.RO, "what the program left in its "
+             "register REPORT (24 bits): the compiler's programs count skipped batches there"),
 )
 
 _BY_NAME = {register.name: register for register in REGISTERS}

@@ -122,6 +122,13 @@ class Program:
         """Go to ``label`` if ``register`` < ``other``."""
         self._emit(Op.BLT, register, int(other), label)
 
+    def jump_unless_less(self, register: Reg, other: Reg, label: Label) -> None:
+        """Go to ``label`` if ``register`` >= ``other``."""
+        below = Label()
+        self.jump_if_less(register, other, below)
+        self.jump(label)
+        self.mark(below)
+
     def halt(self) -> None:
         """Stop with cause DONE."""
         self._emit(Op.HALT, Reg.R0, 0)

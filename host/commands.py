@@ -30,7 +30,7 @@ _LARGE = {"preset": "pynq_z2", "layers": LARGE_LAYERS}
 _SETTINGS = tuple(field.name for field in dataclasses.fields(Options))
 #: Keys that only the end of a run brings.
 _OUTCOMES = ("train_loss", "test_accuracy", "cycles", "cycles_per_sample", "clock_mhz",
-             "mismatches", "saturations", "wall_s", "cycles_per_second")
+             "mismatches", "saturations", "skipped", "wall_s", "cycles_per_second")
 
 
 def train(args: argparse.Namespace) -> int:
@@ -288,6 +288,9 @@ def _summary(figures: dict[str, Any]) -> str:
     if figures["saturations"] is not None:
         counts = [f"{name} {count:,}" for name, count in figures["saturations"].items() if count]
         lines.append(("saturations", ", ".join(counts) or "none"))
+    if figures["skip_below"] and figures["skipped"] is not None:
+        lines.append(("skipped", f"{100 * figures['skipped']:.1f} % of the batches: no error "
+                                 f"reached {figures['skip_below']:g}"))
     wall = f"{figures['wall_s']:.1f} s"
     if figures["cycles_per_second"]:
         wall += f", {figures['cycles_per_second'] / 1000:,.0f} k simulated cycles a second"

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tangente.golden.config import Config
-from tangente.golden.isa import Flag, Op, Post, Reg, Rule, Space, decode, encode
+from tangente.golden.isa import SHIFT_MAX, Flag, Op, Post, Reg, Rule, Space, decode, encode
 
 from .assembler import Label, Program
 from .layout import Layout, check_capacity
@@ -45,6 +45,7 @@ _DDR_LOGITS = Reg.R_BASE
 # Weight registers walk over lists and inputs too.
 _LIST_RECORD = Reg.DDR
 _SAMPLE_INPUT = Reg.LOCAL
+_THRESHOLD = Reg.R_STRIDE
 
 _NO_FLAGS = Flag(0)
 _RULES = {"nearest": Rule.NEAREST, "stochastic": Rule.STOCHASTIC, "event": Rule.EVENT,
@@ -156,7 +157,7 @@ class Compiled:
                                 (_DDR_INPUT, chunk.inputs), (_DDR_TARGET, chunk.targets),
                                 (_INPUT_PAIRS, 0), (_NEXT_INPUT, 0), (_NEXT_TARGET, 0)):
             p.set(**{register.name: value})
-        p.set(t_base=0)
+        p.set(t_base=0, report=0)
         if logits is not None:
             p.set(**{_DDR_LOGITS.name: logits})
         if layout.double:
@@ -175,6 +176,10 @@ class Compiled:
             self._loss(p, learn=rate is not None)
         else:
             self._store_logits(p)
+        go_on = Label()
+        threshold = self.network.scales.skip_below(rate) if rate is not None else 0
+        if threshold:
+            self._skip(p, threshold, go_on)
         if rate is not None:
             if layout.weight_registers:
                 self._lists(p)
@@ -183,6 +188,8 @@ class Compiled:
                 (self._registers if layout.dpfm else self._backward)(p)
             for layer in self.network.layers:
                 self._update(p, layer, rate)
+        if threshold:
+            p.mark(go_on)
         if layout.double:
             p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
             p.toggle(Reg.T_BASE, 4 * layout.target_beats, _PAIR_RECORD)
@@ -419,6 +426,17 @@ class Compiled:
         p.add(_PAIR_RECORD, layout.pair_record)
         p.add(_LIST_RECORD, layout.list_record)
         p.loop(_SAMPLES, sample)
+
+    def _skip(self, p: Program, threshold: int, go_on: Label) -> None:
+        """Event-driven learning: a batch whose output errors are all small ends here, counted."""
+        learn, last = Label(), self.network.layers[-1]
+        p.set(**{_THRESHOLD.name: threshold})
+        p.jump_unless_less(Reg.MAX_ERROR, _THRESHOLD, learn)
+        p.add(Reg.REPORT, 1)
+        # The output errors are in the bias gradients: a step of nothing clears them.
+        p.tensor(Op.BUP, p=last.outputs, b_base=last.bias, shift=SHIFT_MAX)
+        p.jump(go_on)
+        p.mark(learn)
 
     def _update(self, p: Program, layer: Layer, rate: Rate) -> None:
         layout, network = self.layout, self.network

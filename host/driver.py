@@ -61,6 +61,7 @@ class Counters:
     cycles : clock cycles.
     loss : summed loss as register LOSS counts it.
     correct, samples : hits of the samples that LOSS saw.
+    skipped : batches that were not learnt from (register REPORT).
     saturations : by name, in the order of the registers.
     """
 
@@ -69,12 +70,14 @@ class Counters:
     correct: int = 0
     samples: int = 0
     saturations: tuple[int, ...] = (0,) * len(SATURATIONS)
+    skipped: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
             self.cycles + other.cycles, self.loss + other.loss, self.correct + other.correct,
             self.samples + other.samples,
-            tuple(a + b for a, b in zip(self.saturations, other.saturations)))
+            tuple(a + b for a, b in zip(self.saturations, other.saturations)),
+            self.skipped + other.skipped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +207,8 @@ class Driver:
         return Counters(
             self._wide("CYCLES"), self._wide("LOSS"), device.read("CORRECT"),
             device.read("SAMPLES"),
-            tuple(device.read(f"SAT_{name.upper()}") for name in SATURATIONS))
+            tuple(device.read(f"SAT_{name.upper()}") for name in SATURATIONS),
+            device.read("REPORT"))
 
     def _wait(self, words: Sequence[int], timeout_s: float, ending: tuple[int, int] | None,
               stop: Callable[[], bool] | None) -> None:

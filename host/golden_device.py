@@ -75,7 +75,7 @@ class GoldenDevice:
             "PC": machine.pc, "DDR_BASE": machine.ddr_base, "SEED": state.random,
             "CYCLES": machine.clock.now, "STALL_LOAD": machine.clock.stalled,
             "BUSY": machine.clock.busy, "LOSS": state.loss, "CORRECT": state.correct,
-            "SAMPLES": state.samples,
+            "SAMPLES": state.samples, "REPORT": machine.registers[isa.Reg.REPORT],
         }.get(name, 0)
 
     def write(self, name: str, value: int, word: int = 0) -> None:

@@ -36,7 +36,8 @@ class Options:
     layers : widths from the inputs to the outputs; two or more.
     registers : gradient registers a hidden neuron keeps (dpfm); 0 keeps all.
     output_registers : the same for output neurons; as ``registers`` by default.
-    granularity : "neuron" (a register's id is a neuron) or "weight" (it is a weight; the original's).
+    granularity : "neuron" (a register's id is a neuron) or "weight" (it is a weight: the
+        original's).
     banks : registers for the derivatives by the weights of the first layer, the second, ...; the
         last bank is for all layers that are left. Weight granularity only; they add up to
         ``registers``. By default three quarters for the first layer, the rest for the others.

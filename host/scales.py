@@ -185,6 +185,12 @@ class Scales:
         return (_RAW_ERROR_FRACTION + _MANTISSA_BITS
                 - self.error(len(self.options.layers) - 2))
 
+    def skip_below(self, rate: Rate) -> int:
+        """Output errors, as elements, below which a batch is skipped: in [0, 2^(E-1)]."""
+        last = len(self.options.layers) - 2
+        return math.ceil(self.options.skip_below * rate.mantissa / 256
+                         * (1 << self.error(last)))
+
     def _update_base(self, layer: int) -> int:
         last = len(self.options.layers) - 2
         if self.options.weight_registers and (layer < last or not self.options.own_free):

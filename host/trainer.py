@@ -67,6 +67,7 @@ class Result:
     test_samples, test_accuracy : samples tested, and the share of them that were right.
     cycles : clock cycles of training, predicted on golden.
     saturations : values that saturated in training, by name.
+    skipped : share of the batches that were not learnt from (``Options.skip_below``).
     mismatches : words of memory and counters that differ from golden's; None if not verified.
     wall_s : seconds of training, without building and testing.
     weights, biases : the memories at the end, (weight_words, 2 x lanes) and (bias_pairs, 2, 2).
@@ -79,6 +80,7 @@ class Result:
     test_accuracy: float
     cycles: int
     saturations: dict[str, int]
+    skipped: float
     mismatches: int | None
     wall_s: float
     weights: npt.NDArray[np.int16]
@@ -97,7 +99,7 @@ class Result:
             "cycles": self.cycles,
             "cycles_per_sample": self.cycles / trained,
             "clock_mhz": CLOCK_MHZ, "mismatches": self.mismatches,
-            "saturations": self.saturations, "wall_s": self.wall_s,
+            "saturations": self.saturations, "skipped": self.skipped, "wall_s": self.wall_s,
             # Golden predicts its cycles; it simulates none.
             "cycles_per_second": None if self.options.device == "golden"
             else self.cycles / self.wall_s,
@@ -374,6 +376,7 @@ class _Run:
             train_loss=self._epoch_counters.loss * NATS / self._samples,
             test_samples=count, test_accuracy=tests[0].correct / count, cycles=totals.cycles,
             saturations=dict(zip(SATURATIONS, totals.saturations)),
+            skipped=totals.skipped / (options.epochs * math.ceil(self._samples / options.batch)),
             mismatches=differing if len(states) > 1 else None, wall_s=self._wall,
             weights=states[0].weights, biases=states[0].biases)
 
@@ -405,5 +408,6 @@ class _State:
 def _differing_counters(one: Counters, other: Counters) -> int:
     """Counters that differ: golden predicts the cycles too."""
     pairs = [(one.cycles, other.cycles), (one.loss, other.loss), (one.correct, other.correct),
-             (one.samples, other.samples), *zip(one.saturations, other.saturations)]
+             (one.samples, other.samples), (one.skipped, other.skipped),
+             *zip(one.saturations, other.saturations)]
     return sum(a != b for a, b in pairs)

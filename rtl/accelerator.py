@@ -79,7 +79,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             control.cycles.eq(cycles), control.stall_load.eq(stalled), control.busy.eq(busy),
             control.loss.eq(engine.loss), control.correct.eq(engine.correct),
-            control.samples.eq(engine.samples),
+            control.samples.eq(engine.samples), control.report.eq(sequencer.report),
             *(getattr(control, f"sat_{name}").eq(getattr(engine, f"sat_{name}"))
               for name in map_.SATURATIONS),
         ]

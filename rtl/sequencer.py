@@ -50,6 +50,7 @@ class Sequencer(wiring.Component):
     reset_job : Out. The engine's units are to be reset.
     command : Out, stream. Transfers.
     transfer_busy, error_read, error_write : In; abandon : Out.
+    report : Out. The program's register REPORT.
     waiting : Out. WAIT, LOAD or STORE waits for a transfer in this cycle.
     """
 
@@ -65,7 +66,7 @@ class Sequencer(wiring.Component):
             "max_error": In(config.element_bits - 1), "reset_job": Out(1),
             "command": Out(stream.Signature(TransferCommand)),
             "transfer_busy": In(1), "error_read": In(1), "error_write": In(1), "abandon": Out(1),
-            "waiting": Out(1),
+            "waiting": Out(1), "report": Out(REGISTER_BITS),
         })
 
     def elaborate(self, platform) -> Module:
@@ -80,6 +81,7 @@ class Sequencer(wiring.Component):
         registers = {reg: Signal(REGISTER_BITS, name=reg.name.lower()) for reg in Reg
                      if reg is not Reg.MAX_ERROR}
         self.registers = registers
+        m.d.comb += self.report.eq(registers[Reg.REPORT])
         bank = Array([registers[Reg(i)] if i in Reg._value2member_map_ and i != Reg.MAX_ERROR
                       else Const(0, REGISTER_BITS) for i in range(63)] + [self.max_error])
         exists = Array([Const(i in Reg._value2member_map_, 1) for i in range(64)])

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The keys that a run's JSON has at least.
 KEYS = set("device preset dataset algorithm layers registers bits accumulator_bits update batch "
            "epochs samples seed train_loss test_accuracy cycles cycles_per_sample clock_mhz "
-           "mismatches saturations wall_s cycles_per_second version".split())
+           "mismatches saturations skipped wall_s cycles_per_second version".split())
 
 
 class Result:
@@ -38,8 +38,8 @@ class Result:
         self.figures = dict(
             dataclasses.asdict(options), layers=list(options.layers), train_loss=0.25,
             test_accuracy=0.95, cycles=2_000_000, cycles_per_sample=500.0, clock_mhz=100.0,
-            mismatches=None, saturations={"logit": 0, "error": 1234}, wall_s=4.0,
-            cycles_per_second=500_000.0, version="0") | figures
+            mismatches=None, saturations={"logit": 0, "error": 1234}, skipped=0.0,
+            wall_s=4.0, cycles_per_second=500_000.0, version="0") | figures
 
     def to_json(self):
         return self.figures

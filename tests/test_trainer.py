@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tangente.host import data, recipes, reference, trainer
+from tangente.host.compiler import compile_network
 from tangente.host.device import open_device
 from tangente.host.options import Options
 from tangente.host.progress import Event
@@ -55,8 +56,8 @@ def test_result_has_the_figures(small: data.Dataset) -> None:
     assert set(figures) == {
         *(field.name for field in dataclasses.fields(Options)),
         "train_loss", "test_accuracy", "test_samples", "cycles",
-        "cycles_per_sample", "clock_mhz", "mismatches", "saturations", "wall_s",
-        "cycles_per_second", "version"}
+        "cycles_per_sample", "clock_mhz", "mismatches", "saturations", "skipped",
+        "wall_s", "cycles_per_second", "version"}
     assert json.loads(json.dumps(figures)) == figures
     assert figures["samples"] == 50
     assert figures["mismatches"] == 0
@@ -149,3 +150,30 @@ def test_mnist_begins_to_be_learnt(algorithm: str, mnist_dir: Path) -> None:
     options = Options(dataset="mnist", preset="pynq_z2", layers=(784, 100, 100, 10), epochs=1,
                       algorithm=algorithm, samples=1500, test_samples=1000)
     assert train(options, data.load("mnist", mnist_dir)).test_accuracy > 0.75
+
+
+@pytest.mark.parametrize("algorithm", ["bp", "dpfm"])
+def test_everything_is_skipped(small: data.Dataset, algorithm: str) -> None:
+    """No error reaches 1: weights and biases stay, gradients are cleared, samples are counted."""
+    options = dataclasses.replace(SMALL, algorithm=algorithm, skip_below=1.0, samples=47)
+    result = train(options, small)
+    learnt = train(dataclasses.replace(options, skip_below=0.0), small)
+    weights, biases = compile_network(options).network.initial()
+    np.testing.assert_array_equal(result.weights, weights)
+    np.testing.assert_array_equal(result.biases, biases)
+    assert result.skipped == 1
+    assert learnt.skipped == 0
+    assert (learnt.weights != weights).any()
+    assert result.cycles < learnt.cycles
+
+
+def test_what_is_learnt_is_skipped(small: data.Dataset) -> None:
+    """Batches that the network knows are skipped; online, each sample is a batch."""
+    options = dataclasses.replace(SMALL, batch=1, epochs=3, lr=0.05, samples=60)
+    shares = [train(dataclasses.replace(options, skip_below=below), small).skipped
+              for below in (0.0, 0.3, 0.6, 0.9)]
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    assert 0 < shares[2] < 1
+    # The share counts batches.
+    assert shares[2] * 3 * 60 == pytest.approx(round(shares[2] * 3 * 60))
