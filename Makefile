@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs rtl area clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area toper clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -72,6 +72,9 @@ rtl: check-tools $(VENV)/stamp-run ## train on the simulated RTL against golden:
 
 area: check-tools $(VENV)/stamp-dev ## area of every block by Yosys: docs/area.json (a quarter hour)
 	$(BIN)/python -m tangente.bench.area
+
+toper: check-tools $(VENV)/stamp-dev ## the toper and its relatives measured: docs/toper.md (minutes)
+	$(BIN)/python -m tangente.bench.toper
 
 clean: ## remove .venv, build/ and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

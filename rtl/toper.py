@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -142,9 +144,9 @@ class Toper(wiring.Component):
         words = [slot.as_value() for slot in slots]
         for i, word in enumerate(words):
             m.d.sync += word.eq(moved(words, entrant.as_value(), i))
+        hits = [Signal(name=f"hit_{i}") for i in range(self.registers)]
         if self.summing:
             # An id is looked for while it is taken, and what is found moves with the slots.
-            hits = [Signal(name=f"hit_{i}") for i in range(self.registers)]
             same = [slot.held & (slot.id == self.offers.p.id) for slot in slots]
             m.d.sync += [hit.eq(moved(same, entrant.id == self.offers.p.id, i))
                          for i, hit in enumerate(hits)]
@@ -160,7 +162,11 @@ class Toper(wiring.Component):
             self.entered.eq(live & ~found & Cat(lower).any()),
         ]
         m.d.comb += [self.summed.eq(summing), self.alive.eq(self.entered | self.summed)]
-        self._elaborate_list(m, slots[0], unloading)
+        left = self._elaborate_list(m, slots[0], unloading)
+        # What proofs speak of.
+        self.state = SimpleNamespace(
+            slots=slots, live=live, offer=offer, hits=hits, gone=gone, summing=summing,
+            total=total, left=left)
         return m
 
     def _elaborate_sum(self, m: Module, slots, hits, offer, total) -> None:
@@ -189,7 +195,7 @@ class Toper(wiring.Component):
             total.size.eq(Mux(first[-1], Mux(opposed, other, Const(-1, bits)), first[:-1])),
         ]
 
-    def _elaborate_list(self, m: Module, slot, unloading) -> None:
+    def _elaborate_list(self, m: Module, slot, unloading) -> Signal:
         left = Signal(range(self.registers + 1))
         m.d.comb += [
             self.lists.valid.eq(unloading),
@@ -205,3 +211,4 @@ class Toper(wiring.Component):
                     m.d.sync += unloading.eq(0)
         with m.Elif(self.close):
             m.d.sync += [unloading.eq(1), left.eq(self.keep)]
+        return left
