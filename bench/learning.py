@@ -84,13 +84,13 @@ def _rules() -> dict[str, Study]:
             for quantisation in ("symm", "asymm") if bits in (2, 4, 8) else ("symm",):
                 studies[f"{bits} bits, {update}, {quantisation}"] = Study(_options(
                     algorithm="bp", bits=bits, update=update, quantisation=quantisation, batch=32,
-                    epochs=1, samples=30_000, lr_decay=0.5))
+                    epochs=1, samples=12_000, lr_decay=0.5))
     return studies
 
 
 def _events() -> dict[str, Study]:
     return {f"skip below {below:g}": Study(_options(
-        algorithm="bp", batch=1, lr=0.02, lr_decay=0.5, epochs=1, samples=30_000,
+        algorithm="bp", batch=1, lr=0.02, lr_decay=0.5, epochs=1, samples=15_000,
         skip_below=below)) for below in (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)}
 
 
@@ -187,7 +187,7 @@ def page(runs: dict[str, dict[str, Any]]) -> str:
             layer = [f"{counts[key] / counts['layers']:,.0f}" for key in ("issued", "cycles")]
             lines.append(f"| {name} | {' | '.join(each + layer)} |")
     lines += ["", "## Update rules by bits", "",
-              "BP, 30,000 samples, batch 32, the default rate of each width; test accuracy in "
+              "BP, 12,000 samples, batch 32, the default rate of each width; test accuracy in "
               "percent. The accumulator (event) or the part below the code (master) has "
               "the default bits: 5 beside 2 to 4, 6 beside 5 to 8.", "",
               "| bits | " + " | ".join(UPDATES) + " |",
@@ -199,7 +199,7 @@ def page(runs: dict[str, dict[str, Any]]) -> str:
             if set(cells) != {"-"}:
                 lines.append(f"| {bits} {quantisation} | {' | '.join(cells)} |")
     lines += ["", "## Event-driven learning", "",
-              "BP online (batch 1, rate 0.02), 30,000 samples: a sample whose largest output error "
+              "BP online (batch 1, rate 0.02), 15,000 samples: a sample whose largest output error "
               "is below the threshold is not learnt from.", "",
               "| threshold | skipped | cycles a sample | saved | test accuracy |",
               "| ---: | ---: | ---: | ---: | ---: |"]

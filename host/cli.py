@@ -63,6 +63,16 @@ The figure equals what the simulated RTL counts, cycle for cycle.
 """
 
 
+_CALIBRATE_EPILOG = """\
+examples:
+  tangente calibrate --dataset mnist --json scales.json
+  tangente train --dataset mnist --scales scales.json     after a look at the file, or a change
+
+Each layer has [gain, fraction bits of its activations, of its errors]: weights reach 2^gain,
+elements of 9 bits with f fraction bits reach 2^(8 - f). `tangente train` counts what saturates.
+"""
+
+
 class UsageError(ValueError):
     """A wrong command line; the message says what to write instead."""
 
@@ -147,6 +157,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add("--skip-below", "learn only from batches whose largest output error, 0 to 1, is no smaller",
         type=float, metavar="E")
     add("--activation", "of the hidden layers", choices=("relu", "sigmoid"))
+    group.add_argument("--scales", type=Path, metavar="FILE",
+                       help="where the binary points stand: a file of tangente calibrate --json, "
+                            "to be edited at will; default: the table in host/scales.py")
     add("--batch", "samples an update", type=int, metavar="N")
     add("--lr", "learning rate, else the recipe's", type=float, metavar="RATE")
     add("--lr-decay", "last part of the run, 0 to 1, in which the rate falls to zero, else the "
@@ -207,6 +220,17 @@ def make_parser() -> argparse.ArgumentParser:
         "compare every weight, accumulator and bias with the golden model, and test.")
     demo.add_argument("--json", metavar="FILE", default="build/demo.json",
                       help="where the figures go; default: %(default)s")
+
+    calibrate = commands.add_parser(
+        "calibrate", help="measure where the binary points should stand", formatter_class=raw,
+        description="Measure weights, activations and errors of a network on some samples, and "
+        "choose each layer's gain and fraction bits; beside them, the table's.",
+        epilog=_CALIBRATE_EPILOG)
+    _add_network(calibrate)
+    _add_data(calibrate)
+    calibrate.add_argument("--measure", type=int, default=500, metavar="N",
+                           help="training samples to measure; default: %(default)s")
+    _add_output(calibrate)
 
     cycles = commands.add_parser(
         "cycles", help="predict the clock cycles of a training step", formatter_class=raw,

@@ -18,7 +18,7 @@ from .cli import FAILURE, LARGE_LAYERS, UsageError
 from .options import Options
 from .progress import Event, Progress
 
-__all__ = ["cycles", "demo", "doctor", "isa", "results", "train"]
+__all__ = ["calibrate", "cycles", "demo", "doctor", "isa", "results", "train"]
 
 #: Test accuracy that the demo must reach.
 DEMO_FLOOR = 0.93
@@ -70,12 +70,36 @@ def demo(args: argparse.Namespace) -> int:
 
 def cycles(args: argparse.Namespace) -> int:
     """``tangente cycles``."""
-    from .cycles import predict
+    from .cycles import measure, predict
 
-    report = predict(_options(args))
+    options = _options(args)
+    if options.weight_registers or options.skip_below:
+        # Offers and skipped batches depend on the data: some of it is trained on.
+        from . import data
+
+        report = measure(options, data.load(options.dataset, args.data))
+    else:
+        report = predict(options)
     if args.json != "-":
         print(report.text())
     _write_json(args.json, report.to_json())
+    return 0
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    """``tangente calibrate``."""
+    from . import data
+    from .calibration import calibrate as measure
+
+    options = _options(args)
+    if args.measure < 1:
+        raise UsageError(f"--measure must be at least 1, not {args.measure!r}")
+    dataset = data.load(options.dataset, args.data)
+    result = measure(options, dataset.train_images[:args.measure],
+                     dataset.train_labels[:args.measure])
+    if args.json != "-":
+        print(result.text())
+    _write_json(args.json, result.to_json())
     return 0
 
 
@@ -126,6 +150,13 @@ def _options(args: argparse.Namespace) -> Options:
              if getattr(args, name, None) is not None}
     if args.preset == "auto":
         del given["preset"]
+    if isinstance(given.get("scales"), Path):
+        from .calibration import load_scales
+
+        try:
+            given["scales"] = load_scales(given["scales"])
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     if getattr(args, "resume", None) is not None:
         from .checkpoint import Checkpoint
 

@@ -12,11 +12,13 @@ from tangente.golden.machine import Machine
 
 from . import compiler
 from .compiler import Compiled, compile_network
+from .data import Dataset
+from .golden_device import GoldenDevice
 from .options import Options
-from .session import buffer_beats
+from .session import Session, buffer_beats, ddr_bytes
 from .trainer import CLOCK_MHZ, chunk_batches, chunks
 
-__all__ = ["CyclesReport", "predict"]
+__all__ = ["CyclesReport", "measure", "predict"]
 
 #: Samples of an epoch when the options name no number: the digits' training set, or MNIST's.
 _DIGITS_SAMPLES, _MNIST_SAMPLES = 1437, 60_000
@@ -49,6 +51,7 @@ class CyclesReport:
     busy : cycles of the epoch in which a tensor instruction ran.
     spent : those, by instruction.
     products : multiplications that the training of one sample needs, with every weight dense.
+    measured : samples on which the figures were measured; None where they depend on no data.
     """
 
     options: Options
@@ -61,6 +64,7 @@ class CyclesReport:
     busy: int
     spent: dict[str, int]
     products: int
+    measured: int | None = None
 
     @property
     def cycles_per_sample(self) -> float:
@@ -80,13 +84,14 @@ class CyclesReport:
         """Every figure, for a JSON file."""
         options = dataclasses.asdict(self.options)
         return {
-            **options, "layers": list(self.options.layers), "samples": self.samples,
+            **{name: list(value) if isinstance(value, tuple) else value
+               for name, value in options.items()}, "samples": self.samples,
             "step_samples": self.step_samples, "step_cycles": self.step_cycles,
             "cycles": self.cycles, "cycles_per_sample": self.cycles_per_sample,
             "stalled": self.stalled, "busy": self.busy, "spent": self.spent,
             "multipliers": self.config.multipliers, "products_per_sample": self.products,
             "roof_cycles_per_sample": self.roof, "utilisation": self.utilisation,
-            "clock_mhz": CLOCK_MHZ,
+            "clock_mhz": CLOCK_MHZ, "measured_samples": self.measured,
         }
 
     def text(self) -> str:
@@ -95,6 +100,8 @@ class CyclesReport:
         lines = [
             f"{layers}, {self.options.algorithm}, batch {self.options.batch}, "
             f"preset {self.config.name} ({self.config.multipliers} multipliers)",
+            *([f"  measured on the first {self.measured:,} samples of a training: the offers to "
+               "the topers depend on the data"] if self.measured else []),
             f"  one step          {self.step_cycles:>13,} cycles, {self.step_samples} samples",
             f"  one epoch         {self.cycles:>13,} cycles, {self.samples:,} samples: "
             f"{self.cycles_per_sample:,.1f} a sample, "
@@ -119,6 +126,9 @@ def _products(compiled: Compiled) -> int:
     total = 2 * sum(weights)
     if compiled.network.options.algorithm == "bp":
         return total + sum(weights[1:])
+    if compiled.network.options.weight_registers:
+        # Candidates are counted as offers, not as products.
+        return sum(weights) + weights[-1] * compiled.network.options.own_free
     # DPFM: own derivatives of every layer past the first, sums over the registers of the layer
     # below, and the outputs' registers times their errors. Registers hold at most K values.
     options = compiled.network.options
@@ -174,3 +184,37 @@ def predict(options: Options) -> CyclesReport:
     return CyclesReport(options, compiled.config, samples, one,
                         _run(compiled, one, 1, lr, cache).now, cycles, stalled, busy, spent,
                         _products(compiled))
+
+
+def measure(options: Options, dataset: Dataset, *, batches: int = 40) -> CyclesReport:
+    """The cycles that training takes on ``dataset``, from golden's clock over ``batches`` batches.
+
+    For weight registers, whose offers depend on the data, and for skipped batches. The epoch is
+    that part repeated.
+
+    Raises
+    ------
+    CapacityError
+        If the network does not fit the preset.
+    """
+    compiled = compile_network(options)
+    available = options.samples or len(dataset.train_images)
+    samples = min(available, batches * options.batch)
+    one = min(options.batch, samples)
+    assert options.lr is not None
+    rate = compiled.network.scales.rate(options.lr)
+    device = GoldenDevice(compiled.config, ddr_bytes=ddr_bytes(compiled, batches))
+    session = Session(compiled, device, chunk_batches=batches)
+    session.upload(*compiled.network.initial(), options.seed)
+    clock = device.machine.clock
+    session.train(dataset.train_images[:one], dataset.train_labels[:one], rate)
+    step = clock.now
+    session.train(dataset.train_images[:samples], dataset.train_labels[:samples], rate)
+
+    def whole(cycles: int) -> int:
+        return round(cycles * available / samples)
+
+    return CyclesReport(
+        options, compiled.config, available, one, step, whole(clock.now), whole(clock.stalled),
+        whole(clock.busy), {op.name: whole(cycles) for op, cycles in clock.spent.items()},
+        _products(compiled), samples)

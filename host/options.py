@@ -49,6 +49,10 @@ class Options:
     update : "nearest", "stochastic", "event" or "master", see :mod:`tangente.golden.update`.
     skip_below : a batch whose largest output error, 0 to 1, is smaller is not learnt from.
     activation : "relu" or "sigmoid", of the hidden layers.
+    scales : for each layer of weights, where its binary points stand: the gain (the codes' full
+        scale is 2^gain, -4 to 3), and of its activations and errors the fraction bits (0 to 10; 4
+        to 12). By default the table in :mod:`tangente.host.scales`; see
+        :mod:`tangente.host.calibration`.
     batch : samples an update.
     lr : learning rate of the mean gradient of a batch.
     lr_decay : last part of the run, 0 to 1, in which the rate falls linearly to zero.
@@ -79,6 +83,7 @@ class Options:
     update: str = "nearest"
     skip_below: float = 0.0
     activation: str = "relu"
+    scales: tuple[tuple[int, int, int], ...] | None = None
     batch: int = 10
     lr: float | None = None
     lr_decay: float | None = None
@@ -112,6 +117,7 @@ class Options:
                              f"one bit more, not {self.bits!r}")
         self._check_update()
         self._check_banks()
+        self._check_scales()
         if not 1 <= self.batch <= MAX_BATCH:
             raise ValueError(f"batch must lie between 1 and {MAX_BATCH}, not {self.batch!r}")
         if self.lr is not None and not 0 < self.lr <= 64:
@@ -154,6 +160,19 @@ class Options:
             raise ValueError(f"accumulator_bits must lie between 1 and {most} for the "
                              f"{self.update} update of {self.bits}-bit weights, "
                              f"not {self.accumulator_bits!r}")
+
+    def _check_scales(self) -> None:
+        if self.scales is None:
+            return
+        object.__setattr__(self, "scales", tuple(tuple(layer) for layer in self.scales))
+        limits = ((-4, 3), (0, 10), (4, 12))
+        if len(self.scales) != len(self.layers) - 1 or any(
+                len(layer) != 3 or any(not low <= value <= high
+                                       for value, (low, high) in zip(layer, limits))
+                for layer in self.scales):
+            raise ValueError(
+                f"scales must be (gain -4 to 3, activation 0 to 10, error 4 to 12) for each of the "
+                f"{len(self.layers) - 1} layers, not {self.scales!r}")
 
     def _check_banks(self) -> None:
         if not (self.algorithm == "dpfm" and self.granularity == "weight"):

@@ -75,6 +75,8 @@ RECIPES = (
     Recipe("DPFM, 1 epoch", 95.5, _mnist(algorithm="dpfm", epochs=1, lr=0.2, lr_decay=1.0)),
     Recipe("DPFM, 5 epochs", 97.2, _mnist(algorithm="dpfm", epochs=5, lr=0.1, lr_decay=0.5)),
     Recipe("BP, 5 epochs", 97.3, _mnist(algorithm="bp", epochs=5, lr=0.1, lr_decay=0.5)),
+    Recipe("DPFM, weight registers 12 + 4, 4 epochs", 89.0, _mnist(
+        algorithm="dpfm", granularity="weight", banks=(12, 4), epochs=4, lr=0.5, lr_decay=1.0)),
     Recipe("BP, 2 + 5 bits, 5 epochs", 96.8, _mnist(
         algorithm="bp", bits=2, accumulator_bits=5, update="event", batch=32, epochs=5, lr=1.0,
         lr_decay=0.5)),

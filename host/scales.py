@@ -66,7 +66,7 @@ class Scales:
 
     Parameters
     ----------
-    options : bits, activation and batch are used.
+    options : bits, activation, batch and, where given, scales are used.
     element_bits : E of the configuration.
     """
 
@@ -75,8 +75,6 @@ class Scales:
 
     def gain(self, layer: int) -> int:
         """The full scale of a layer's codes is 2^gain."""
-        if self.options.bits not in _SPANS:
-            return _LARGEST_GAIN
         if self.options.weight_registers:
             # Layers that share a bank share the scale of their updates, and so their gain.
             bank = self.options.bank(layer)
@@ -85,6 +83,10 @@ class Scales:
         return self._gain(layer)
 
     def _gain(self, layer: int) -> int:
+        if self.options.scales is not None:
+            return self.options.scales[layer][0]
+        if self.options.bits not in _SPANS:
+            return _LARGEST_GAIN
         deviation = round(0.5 * math.log2(2 / self.options.layers[layer]))
         return min(deviation + _SPANS[self.options.bits], _LARGEST_GAIN)
 
@@ -96,14 +98,17 @@ class Scales:
     def _sigmoid(self) -> bool:
         return self.options.activation == "sigmoid"
 
-    @property
-    def activation(self) -> int:
-        """Fraction bits of a hidden activation."""
-        return self.element_bits - (1 if self._sigmoid else 4)
+    def activation(self, layer: int) -> int:
+        """Fraction bits of the activations of hidden layer ``layer``."""
+        if self._sigmoid:
+            return self.element_bits - 1
+        if self.options.scales is not None:
+            return self.options.scales[layer][1]
+        return self.element_bits - 4
 
     def input(self, layer: int) -> int:
         """Fraction bits of what layer ``layer`` (from 0) multiplies."""
-        return self.activation if layer else INPUT_FRACTION
+        return self.activation(layer - 1) if layer else INPUT_FRACTION
 
     @property
     def register(self) -> int:
@@ -112,7 +117,11 @@ class Scales:
 
     def error(self, layer: int) -> int:
         """Fraction bits of the errors of layer ``layer``."""
-        return self.element_bits - (1 if layer == len(self.options.layers) - 2 else 0)
+        if layer == len(self.options.layers) - 2:
+            return self.element_bits - 1
+        if self.options.scales is not None:
+            return self.options.scales[layer][2]
+        return self.element_bits
 
     @property
     def slope(self) -> int:
@@ -124,7 +133,9 @@ class Scales:
     def forward(self, layer: int) -> tuple[int, int, int]:
         """SHIFT, SHIFT2, B_SHIFT of a layer's forward product."""
         total = self.weight(layer) + self.input(layer)
-        z = _SIGMOID_Z_FRACTION if self._sigmoid else self.activation
+        z = _SIGMOID_Z_FRACTION
+        if not self._sigmoid and layer < len(self.options.layers) - 2:
+            z = self.activation(layer)
         return total - LOGIT_FRACTION, LOGIT_FRACTION - z, total - BIAS_FRACTION
 
     def backward(self, layer: int) -> tuple[int, int]:
@@ -153,11 +164,11 @@ class Scales:
         """
         if self._sigmoid:
             # All inputs are fractions, and so are all derivatives.
-            return self.activation
+            return self.element_bits - 1
         sources = [source for source in range(layer + 1) if self.options.bank(source) == bank]
         if len(sources) > 1 or sources[0] > 0:
-            return self.activation
-        return max(INPUT_FRACTION - layer, self.activation)
+            return self.element_bits - 4
+        return max(INPUT_FRACTION - layer, self.element_bits - 4)
 
     def topers(self, layer: int, bank: int, lists: bool) -> tuple[int, int, int, int]:
         """SHIFT, SHIFT2, B_SHIFT, E_SHIFT of a layer's TOP for one bank.

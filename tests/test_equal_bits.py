@@ -50,11 +50,16 @@ def _options(draw) -> Options:
         registers = {"algorithm": "dpfm", "granularity": "weight", "registers": sum(banks),
                      "banks": banks, "own_free": draw(st.booleans())}
         batch = draw(st.integers(1, 8))
+    layers = (draw(st.integers(1, 17)), *hidden, draw(st.integers(2, 7)))
+    scales = None
+    if draw(st.integers(0, 3)) == 0:
+        scales = tuple((draw(st.integers(-2, 2)), draw(st.integers(3, 8)), draw(st.integers(6, 11)))
+                       for _ in layers[1:])
     return Options(
-        device="sim", preset="tiny", dataset="random",
+        scales=scales, device="sim", preset="tiny", dataset="random",
         quantisation=draw(st.sampled_from(["symm", "asymm"])) if bits < 16 else "symm",
         **registers,
-        layers=(draw(st.integers(1, 17)), *hidden, draw(st.integers(2, 7))),
+        layers=layers,
         bits=bits, accumulator_bits=accumulator, update=update,
         activation=draw(st.sampled_from(["relu", "sigmoid"])), batch=batch,
         lr=draw(st.floats(0.01, 0.2)) * batch ** 0.5, lr_decay=draw(st.sampled_from([0.0, 0.5])),

@@ -85,11 +85,12 @@ def forward_errors(options: Options, matrices: list[np.ndarray]) -> list[float]:
     scales = Network(options, CONFIG).scales
     sigmoid = options.activation == "sigmoid"
     result, a = [], 0.0
-    for matrix in matrices:
+    for layer, matrix in enumerate(matrices):
         z = np.abs(matrix).sum(0).max() * a + 2.0 ** -11
         result.append(z)
         # A rounding of z to the table's step and the table's own error, or one to the activation.
-        a = (z + 2.0 ** -7) / 4 + 1.01 / 256 if sigmoid else z + 2.0 ** -(scales.activation + 1)
+        a = (z + 2.0 ** -7) / 4 + 1.01 / 256 if sigmoid else z + 2.0 ** -(
+            scales.activation(layer) + 1)
     return result
 
 
@@ -128,7 +129,7 @@ def bounds(options: Options, matrices: list[np.ndarray], errors: list[np.ndarray
         if layer:
             z = z_errors[layer - 1]
             dx = ((z + 2.0 ** -7) / 4 + 1.01 / 256 if sigmoid
-                  else z + 2.0 ** -(scales.activation + 1))
+                  else z + 2.0 ** -(scales.activation(layer - 1) + 1))
         d = np.abs(errors[layer]).max()
         quantum = 2.0 ** -scales.weight(layer) / 2 / factor
         weights.append(BATCH * (x * e[layer] + (d + e[layer]) * dx) + quantum)
