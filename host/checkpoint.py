@@ -132,9 +132,7 @@ class Checkpoint:
             others = ", ".join(sorted(set(state["options"]) ^ names))
             raise CheckpointError(f"{path} was written by another version of tangente, whose "
                                   f"options differ: {others}; resume with that version")
-        settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
-                                    for name, value in state["options"].items()}
-        options = Options(**settings)
+        options = Options(**{name: _tuples(value) for name, value in state["options"].items()})
         config = options.config
         if state["engine"] != config.hash:
             raise CheckpointError(
@@ -170,3 +168,8 @@ class Checkpoint:
         if self.dataset != dataset:
             raise CheckpointError(f"{path} is of a training with other samples than those of "
                                   f"{options.dataset}: their sha256 differs")
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

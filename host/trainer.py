@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import sys
@@ -92,8 +93,8 @@ class Result:
 
         trained = self.samples * self.options.epochs
         return {
-            **{name: list(value) if isinstance(value, tuple) else value
-               for name, value in dataclasses.asdict(self.options).items()},
+            # As JSON has it: lists for tuples.
+            **json.loads(json.dumps(dataclasses.asdict(self.options))),
             "samples": self.samples, "train_loss": self.train_loss,
             "test_samples": self.test_samples, "test_accuracy": self.test_accuracy,
             "cycles": self.cycles,

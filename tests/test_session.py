@@ -71,7 +71,8 @@ def test_logits_on_the_rtl(tiny_library) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch": 40, "layers": (57, 6, 5, 3)},
-                                     {"algorithm": "bp", "layers": (9, 3)}],
+                                     {"algorithm": "bp", "layers": (9, 3)}, {"skip_below": 0.7},
+                                     {"granularity": "weight"}],
                          ids=str)
 @pytest.mark.parametrize("batches", [1, 2, 4])
 def test_an_early_end_is_an_end(changes: dict, batches: int) -> None:
