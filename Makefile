@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs rtl area toper clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area toper learning clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -75,6 +75,9 @@ area: check-tools $(VENV)/stamp-dev ## area of every block by Yosys: docs/area.j
 
 toper: check-tools $(VENV)/stamp-dev ## the toper and its relatives measured: docs/toper.md (minutes)
 	$(BIN)/python -m tangente.bench.toper
+
+learning: check-tools $(VENV)/stamp-dev ## banks, rules, lazy offers, skipping: docs/learning.md (half an hour)
+	$(BIN)/python -m tangente.bench.learning
 
 clean: ## remove .venv, build/ and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -102,6 +102,7 @@ def _blocks(config: Config) -> dict[str, Callable[[], Area]]:
         "Issue": block("issue", "Issue"),
         "Mixer": mixer,
         "Selector": block("selector", "Selector"),
+        "ListUnit, with its memories": block("lists", "ListUnit"),
         "PostProcessor": block("post", "PostProcessor"),
         "Loss": block("loss", "Loss"),
         "Sequencer": block("sequencer", "Sequencer"),
