@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs rtl area toper learning clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area toper learning fuzz clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -78,6 +78,9 @@ toper: check-tools $(VENV)/stamp-dev ## the toper and its relatives measured: do
 
 learning: check-tools $(VENV)/stamp-dev ## banks, rules, lazy offers, skipping: docs/learning.md (half an hour)
 	$(BIN)/python -m tangente.bench.learning
+
+fuzz: check-tools $(VENV)/stamp-run ## 100,000 random programs on the RTL against golden (half an hour)
+	$(BIN)/python -m tangente.bench.fuzz
 
 clean: ## remove .venv, build/ and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

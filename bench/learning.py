@@ -67,8 +67,8 @@ def _registers() -> dict[str, Study]:
     for banks in ((16,), (8, 8), (12, 4), (14, 2)):
         for own_free in (True, False):
             own = "free" if own_free else "in registers"
-            studies[f"banks {'+'.join(map(str, banks))}, own {own}"] = Study(_weights(banks=banks, own_free=own_free),
-                                  offers=banks == (12, 4) and own_free)
+            studies[f"banks {'+'.join(map(str, banks))}, own {own}"] = Study(
+                _weights(banks=banks, own_free=own_free), offers=banks == (12, 4) and own_free)
     for seed in (1, 2):
         studies[f"banks 12+4, own free, pixels in random order {seed}"] = Study(
             _weights(banks=(12, 4)), pixels=seed)
