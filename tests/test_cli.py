@@ -321,11 +321,16 @@ def test_cycles(trainer, monkeypatch, capsys, tmp_path):
     seen = []
     module = types.ModuleType("tangente.host.cycles")
     module.predict = lambda options: seen.append(options) or Report()
+    module.measure = lambda options, dataset: seen.append((options, dataset.name)) or Report()
     replace_module(monkeypatch, "cycles", module)
     assert cli.main(["cycles", "--algorithm", "bp", "--json", str(tmp_path / "c.json")]) == 0
     assert seen == [Options(algorithm="bp")]
     assert capsys.readouterr().out == "roof 863\n"
     assert json.loads((tmp_path / "c.json").read_text()) == {"cycles": 863}
+    # What depends on the data is measured on it.
+    for flags in (["--granularity", "weight"], ["--skip-below", "0.1"]):
+        assert cli.main(["cycles", *flags]) == 0
+        assert seen.pop()[1] == "digits"
 
 
 def test_results_fill_the_readme(monkeypatch, tmp_path, capsys):

@@ -12,9 +12,11 @@ import pytest
 
 from tangente.host import data, recipes, reference, trainer
 from tangente.host.compiler import compile_network
+from tangente.host.cycles import measure
 from tangente.host.device import open_device
 from tangente.host.options import Options
 from tangente.host.progress import Event
+from tangente.host.session import Session, ddr_bytes
 from tangente.host.trainer import learning_rate, train
 
 SMALL = Options(preset="tiny", layers=(12, 6, 5, 3), registers=4, batch=7, epochs=2, seed=3)
@@ -177,3 +179,20 @@ def test_what_is_learnt_is_skipped(small: data.Dataset) -> None:
     assert 0 < shares[2] < 1
     # The share counts batches.
     assert shares[2] * 3 * 60 == pytest.approx(round(shares[2] * 3 * 60))
+
+
+@pytest.mark.parametrize("settings", [
+    {"granularity": "weight", "banks": (3, 1)}, {"algorithm": "bp", "skip_below": 0.6}], ids=str)
+def test_measured_cycles_are_the_simulated_ones(small: data.Dataset, settings: dict) -> None:
+    options = dataclasses.replace(SMALL, samples=21, **settings)
+    report = measure(options, small, batches=3)
+    compiled = compile_network(options)
+    with open_device("sim", compiled.config, ddr_bytes=ddr_bytes(compiled, 3)) as device:
+        session = Session(compiled, device, chunk_batches=3)
+        session.upload(*compiled.network.initial(), options.seed)
+        rate = compiled.network.scales.rate(options.lr)
+        step = session.train(small.train_images[:7], small.train_labels[:7], rate)
+        whole = session.train(small.train_images[:21], small.train_labels[:21], rate)
+    assert (report.step_cycles, report.cycles) == (step.cycles, whole.cycles)
+    assert report.measured == 21
+    assert sum(report.spent.values()) == report.busy
