@@ -40,11 +40,15 @@ _OTHER_RATE = 0.1
 #: Sigmoids' slopes are a quarter at most, in each layer.
 _SIGMOID_FACTOR = 10.0
 _LARGEST_RATE = 2.0
+#: Weight registers reach few weights a sample, and learn with a rate that falls from the start.
+_LISTS_RATE = 0.5, 1.0
 _DECAY = 0.5
 
 
 def rate(options: Options) -> tuple[float, float]:
     """Default learning rate and decay, by code bits and activation."""
+    if options.weight_registers:
+        return _LISTS_RATE
     lr = _RATES.get(options.bits, _OTHER_RATE)
     if options.activation == "sigmoid":
         lr = min(lr * _SIGMOID_FACTOR, _LARGEST_RATE)

@@ -88,7 +88,7 @@ def test_tiny(options: Options) -> None:
     {"algorithm": "dpfm", "granularity": "weight", "layers": (784, 100, 100, 10), "registers": 16,
      "banks": (12, 4), "batch": 10},
     {"algorithm": "dpfm", "granularity": "weight", "layers": (150, 110, 10), "registers": 16,
-     "banks": (16,), "own_free": False, "batch": 3, "bits": 3, "update": "master",
+     "banks": (16,), "own_free": False, "batch": 3, "lr": 0.15, "bits": 3, "update": "master",
      "quantisation": "asymm"},
 ])
 def test_pynq_z2(changes: dict) -> None:
