@@ -341,7 +341,7 @@ class Loss(wiring.Component):
             m.d.sync += even.eq(element)
 
         pair, end = Signal(self._pair), Signal()
-        queue = SyncFIFO(width=2 * bits + 1, depth=_QUEUE)
+        queue = self.queue = SyncFIFO(width=2 * bits + 1, depth=_QUEUE)
         m.submodules.queue = ResetInserter(self._drop)(queue)
         m.d.comb += [
             pair.even.eq(Mux(tag.index[0], even, element)),

@@ -56,6 +56,7 @@ class Merger(wiring.Component):
                 offers.valid.eq(list_.valid), list_.ready.eq(offers.ready),
                 offers.p.id.eq(list_.p.id), offers.p.value.eq(list_.p.value),
             ]
+            m.d.sync += over.eq(0)
             with m.If(list_.valid & list_.ready & list_.p.last):
                 m.next = following
 
@@ -68,7 +69,6 @@ class Merger(wiring.Component):
                 m.d.sync += over.eq(over + 1)
                 with m.If(over == toper.VERDICT_LATENCY - 1):
                     m.d.comb += toper.close.eq(1)
-                    m.d.sync += over.eq(0)
                     m.next = "LIST"
             with m.State("LIST"):
                 with m.If(self.merged.valid & self.merged.ready & self.merged.p.last):

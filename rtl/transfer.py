@@ -72,6 +72,10 @@ class _Task:
         self.promised = Signal(range(_AHEAD + 1))       # beats in bursts begun and not yet moved
         self.moved = Signal()                           # a beat moves
         self.answers = Signal(range(_ANSWERS + 1))      # write answers that are missing
+        self.address = Signal(29)                       # of the next burst, in beats
+        self.remaining = Signal(24)                     # beats that no burst asked for yet
+        self.to_send = Signal(24)                       # beats to be written
+        self.position = Signal(ceil_log2(_BURST))       # of the next of them, as in its address
 
 
 class Transfer(wiring.Component):
@@ -137,7 +141,7 @@ class Transfer(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        t = _Task(self._config)
+        t = self.task = _Task(self._config)
         self._elaborate_constants(m)
         m.d.comb += [
             self.idle.eq(~self.busy),
@@ -178,8 +182,7 @@ class Transfer(wiring.Component):
     def _elaborate_bursts(self, m: Module, t: _Task) -> Signal:
         """Bursts, on the channel that the command needs. High: some, or their beats, are left."""
         bus = self.m_axi
-        address = Signal(29)                    # in beats
-        remaining = Signal(24)
+        address, remaining = t.address, t.remaining
         length = Signal(range(_BURST + 1))
         issue, left = Signal(), Signal()
         to_boundary = _BURST - address[:ceil_log2(_BURST)]
@@ -280,9 +283,7 @@ class Transfer(wiring.Component):
         ]
 
         # Bursts end on aligned addresses, so the last beat of each shows in the address alone.
-        position = Signal(ceil_log2(_BURST))
-        to_send = Signal(24)
-        send = Signal()
+        position, to_send, send = t.position, t.to_send, Signal()
         m.d.comb += [
             send.eq(t.command.store & (t.promised != 0) & (~bus.wvalid | bus.wready)
                     & (buffer.r_rdy | t.dropping)),

@@ -1,0 +1,297 @@
+"""What a toper promises, for one symbolic id, or two, among all streams of offers."""
+
+from __future__ import annotations
+
+from amaranth.hdl import (
+    Array,
+    Assert,
+    Assume,
+    Cat,
+    Const,
+    Cover,
+    Fragment,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+    signed,
+)
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from tangente.rtl.toper import Toper
+
+__all__ = ["Sums", "Largest"]
+
+
+def any_of(bits) -> Signal:
+    return Cat(bits).any()
+
+
+class _Harness(wiring.Component):
+    """A toper with free inputs, its structure, its verdicts and its streams.
+
+    Members
+    -------
+    keep, the_id, other_id : In. Constants that may be anything.
+    """
+
+    def __init__(self, registers: int, id_bits: int, value_bits: int) -> None:
+        self.dut = Toper(registers, id_bits, value_bits)
+        self.id_bits, self.value_bits = id_bits, value_bits
+        super().__init__({
+            "keep": In(range(registers + 1)), "the_id": In(id_bits), "other_id": In(id_bits),
+            "offered": In(id_bits), "value": In(signed(value_bits)), "valid": In(1),
+            "close": In(1), "ready": In(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.comb += Assume(~ResetSignal())
+        dut = self.dut
+        m.submodules.dut = Fragment.get(dut, platform)
+        m.d.comb += [
+            dut.keep.eq(self.keep), dut.close.eq(self.close), dut.lists.ready.eq(self.ready),
+            dut.offers.valid.eq(self.valid),
+            dut.offers.p.id.eq(self.offered), dut.offers.p.value.eq(self.value),
+        ]
+        self.began = Signal()
+        m.d.sync += self.began.eq(1)
+        for port in (self.keep, self.the_id, self.other_id):
+            before = Signal.like(port, name="before")
+            m.d.sync += before.eq(port)
+            m.d.comb += Assume(~self.began | (port == before))
+        m.d.comb += [
+            Assume((self.keep >= 1) & (self.keep <= dut.registers)),
+            Assume(self.value != -1 << self.value_bits - 1),
+        ]
+
+        # What was taken one cycle ago, and two.
+        self.take = take = Signal()
+        taken, taken_2 = Signal(), Signal()
+        self.taken = taken
+        self.id_1, self.value_1 = Signal.like(self.offered), Signal.like(self.value)
+        m.d.comb += take.eq(dut.offers.valid & dut.offers.ready)
+        m.d.sync += [taken.eq(take), taken_2.eq(taken), self.id_1.eq(self.offered),
+                     self.value_1.eq(self.value)]
+        # The contract of ``close``: not before the last verdict.
+        m.d.comb += Assume(~(self.close & taken))
+        self._verdicts(m, take, taken, taken_2)
+        self._structure(m, taken)
+        self._lists(m)
+        self._promises(m)
+        return m
+
+    def _verdicts(self, m: Module, take, taken, taken_2) -> None:
+        dut = self.dut
+        waits = Signal()   # one cycle, after an offer whose id was held
+        m.d.sync += waits.eq(taken & ~waits & ~dut.offers.ready)
+        m.d.comb += [
+            Assert(dut.verdict_valid == taken_2),
+            Assert(dut.alive == (dut.entered | dut.summed)),
+            Assert(~(dut.entered & dut.summed)),
+            Assert(~(dut.alive & ~dut.verdict_valid)),
+            Assert(~(dut.clipped & ~dut.summed)),
+            # Whoever took nothing in the last cycle may take now: every second cycle never waits.
+            Assert(dut.offers.ready | taken | self.close | dut.lists.valid),
+            # Only a sum makes the next offer wait.
+            Assert(~waits | dut.summed),
+            Assert(~(dut.summed & ~waits)),
+        ]
+
+    def _structure(self, m: Module, taken) -> None:
+        """Sorted, nothing twice; what the stages hold (without it, no induction)."""
+        dut, slots = self.dut, self.dut.state.slots
+        for i, slot in enumerate(slots):
+            m.d.comb += [
+                Assert(slot.held == (slot.size != 0)),
+                Assert(slot.held | (slot.as_value() == 0)),
+                Assert(~slot.held | (self.keep > i)),
+            ]
+            if i:
+                m.d.comb += Assert(slots[i - 1].size >= slot.size)
+            for earlier in slots[:i]:
+                m.d.comb += Assert(~(slot.held & earlier.held & (slot.id == earlier.id)))
+        s = dut.state
+        m.d.comb += [
+            Assert(s.live == (taken & (self.value_1 != 0))),
+            Assert(~s.live | (s.offer.id == self.id_1) & (s.offer.sign == self.value_1[-1])
+                   & (s.offer.size == Mux(self.value_1[-1], -self.value_1, self.value_1))
+                   & s.offer.held),
+            Assert(~(s.live & s.summing)),
+            Assert(~(dut.lists.valid & (taken | s.summing))),
+            Assert(~s.summing | s.total.held),
+        ]
+        for i, (hit, gone, slot) in enumerate(zip(s.hits, s.gone, slots)):
+            before = s.gone[i - 1] if i else Const(0)
+            m.d.comb += [
+                Assert(~s.live | (hit == (slot.held & (slot.id == s.offer.id)))),
+                Assert(gone | ~before),
+                # The first that goes is the one that is replaced.
+                Assert(~s.summing | ((slot.held & (slot.id == s.total.id)) == (gone & ~before))),
+            ]
+
+    def _lists(self, m: Module) -> None:
+        """``keep`` entries, in order, held until taken; then the registers are free."""
+        dut, lists = self.dut, self.dut.lists
+        stood, payload = Signal(), Signal.like(lists.payload.as_value())
+        count = Signal.like(self.keep)
+        closed = Signal()
+        m.d.sync += [
+            stood.eq(lists.valid & ~lists.ready), payload.eq(lists.payload.as_value()),
+            closed.eq(self.close & ~lists.valid),
+        ]
+        with m.If(lists.valid & lists.ready):
+            m.d.sync += count.eq(Mux(lists.p.last, 0, count + 1))
+        m.d.comb += [
+            Assert(~stood | (lists.valid & (lists.payload.as_value() == payload))),
+            Assert(~closed | lists.valid),
+            Assert(lists.valid | (count == 0)),
+            Assert(~lists.valid | (count < self.keep)),
+            Assert(~lists.valid | (lists.p.last == (count == self.keep - 1))),
+            Assert(~lists.valid | ~dut.offers.ready),
+            Assert(~lists.valid | (dut.state.left == self.keep - count)),
+        ]
+        for i, slot in enumerate(dut.state.slots):
+            m.d.comb += Assert(~lists.valid | ~slot.held | (count + i < self.keep))
+        first = dut.state.slots[0]
+        m.d.comb += [
+            Assert(~lists.valid | (lists.p.id == first.id)),
+            Assert(~lists.valid | (lists.p.value == Mux(first.sign, -first.size, first.size))),
+        ]
+        m.d.comb += Cover(lists.valid & lists.ready & lists.p.last & first.held
+                          & (self.keep == dut.registers))
+
+    def _held(self, m: Module, identity, name: str):
+        """Whether an id is held, its size and signed value, and the slot it stands in."""
+        held, size = Signal(name=f"{name}_held"), Signal(self.value_bits - 1, name=f"{name}_size")
+        value = Signal(signed(self.value_bits), name=f"{name}_value")
+        place = Signal(range(self.dut.registers), name=f"{name}_place")
+        for i, slot in enumerate(self.dut.state.slots):
+            with m.If(slot.held & (slot.id == identity)):
+                m.d.comb += [held.eq(1), size.eq(slot.size), place.eq(i),
+                             value.eq(Mux(slot.sign, -slot.size, slot.size))]
+        return held, size, value, place
+
+    def _promises(self, m: Module) -> None:
+        raise NotImplementedError
+
+
+class Sums(_Harness):
+    """Any offers: of any id, what is held is the clamped sum of its offers since it entered.
+
+    And it leaves only by a sum of zero, by a list's unloading, or, being the last of a full list,
+    by an offer that is larger.
+    """
+
+    def _promises(self, m: Module) -> None:
+        dut, keep = self.dut, self.keep
+        held, size, value, place = self._held(m, self.the_id, "mine")
+        limit = (1 << self.value_bits - 1) - 1
+        mine = self.taken & (self.id_1 == self.the_id) & (self.value_1 != 0)
+        other = self.taken & (self.id_1 != self.the_id) & (self.value_1 != 0)
+        amount = Mux(self.value_1[-1], -self.value_1, self.value_1)[:self.value_bits - 1]
+        other_known = any_of(slot.held & (slot.id == self.id_1) for slot in dut.state.slots)
+        last = Array(dut.state.slots)[keep - 1]
+
+        # The value that is to be held in the next cycle; 0 if none. A sum takes one more.
+        expected, pending = Signal(signed(self.value_bits)), Signal(signed(self.value_bits))
+        adding, clips = Signal(), Signal()
+        total = value + self.value_1
+        evicts = other & ~other_known & held & (place == keep - 1) & (amount > size)
+        entered = Signal()
+        m.d.sync += [adding.eq(mine & held), expected.eq(value), entered.eq(0),
+                     clips.eq(mine & held & ((total > limit) | (total < -limit))),
+                     pending.eq(Mux(total > limit, limit, Mux(total < -limit, -limit, total)))]
+        with m.If(dut.lists.valid & dut.lists.ready & held & (place == 0)):
+            m.d.sync += expected.eq(0)
+        with m.Elif(adding):
+            m.d.sync += expected.eq(pending)
+        with m.Elif(mine & ~held):
+            enters = ~last.held | (amount > last.size)
+            m.d.sync += [expected.eq(Mux(enters, self.value_1, 0)), entered.eq(enters)]
+        with m.Elif(evicts):
+            m.d.sync += expected.eq(0)
+        was_mine = Signal()
+        m.d.sync += was_mine.eq(mine)
+        m.d.comb += [
+            Assert(value == expected),
+            Assert(held == (expected != 0)),
+            Assert(~was_mine | (dut.entered == entered)),
+            Assert(~was_mine | (dut.summed == adding)),
+            Assert(~adding | was_mine & (dut.clipped == clips)),
+            # The sum that enters now, for the induction.
+            Assert(~adding | (dut.state.total.id == self.the_id)),
+            Assert(~adding | (Mux(dut.state.total.sign, -dut.state.total.size,
+                                  dut.state.total.size) == pending)),
+            Assert(adding == (dut.state.summing & (dut.state.total.id == self.the_id))),
+        ]
+        full = last.held & (keep == dut.registers)
+        m.d.comb += [
+            Cover(full & adding & clips),
+            Cover(full & evicts),
+            Cover(full & adding & (pending == 0)),
+            Cover(full & adding & (pending != 0) & (place == dut.registers - 1)
+                  & (Mux(pending[-1], -pending, pending) > dut.state.slots[0].size)),
+        ]
+
+
+class Largest(_Harness):
+    """Distinct ids: what is held at any time are the K largest offers, of equals the first.
+
+    For two ids: one that was offered and is not held is not larger than any that is held, and was
+    not offered before one of its size.
+    """
+
+    def _promises(self, m: Module) -> None:
+        dut, keep = self.dut, self.keep
+        seen = Signal(1 << self.id_bits)
+        offered = Signal(2)          # the_id, other_id: in a register's reach, this stream
+        values = [Signal(self.value_bits - 1, name=f"amount_{i}") for i in (0, 1)]
+        first = Signal()             # the_id was offered before other_id
+        ids = (self.the_id, self.other_id)
+        m.d.comb += [Assume(self.the_id != self.other_id),
+                     Assume(~(self.valid & seen.bit_select(self.offered, 1)))]
+        over = dut.lists.valid
+        with m.If(over):
+            m.d.sync += [seen.eq(0), offered.eq(0), first.eq(0)]
+        with m.Elif(self.take):
+            m.d.sync += seen.bit_select(self.offered, 1).eq(1)
+        amount = Mux(self.value_1[-1], -self.value_1, self.value_1)[:self.value_bits - 1]
+        for i, identity in enumerate(ids):
+            with m.If(self.taken & (self.id_1 == identity) & (self.value_1 != 0)):
+                m.d.sync += [offered[i].eq(1), values[i].eq(amount)]
+                if i == 0:
+                    m.d.sync += first.eq(~offered[1])
+        (held, size, _, place), (other_held, other_size, _, other_place) = (
+            self._held(m, identity, name) for identity, name in zip(ids, ("mine", "other")))
+        last = Array(dut.state.slots)[keep - 1]
+        m.d.comb += [
+            # Every held id was seen; a sum never happens.
+            *(Assert(over | ~slot.held | seen.bit_select(slot.id, 1)) for slot in dut.state.slots),
+            Assert(over | ~self.taken | seen.bit_select(self.id_1, 1)),
+            Assert(~dut.state.summing),
+            *(Assert(over | ~dut.state.live | ~(slot.held & (slot.id == self.id_1)))
+              for slot in dut.state.slots),
+            Assert(~self.taken | (self.id_1 != self.the_id) | ~offered[0]),
+            Assert(~self.taken | (self.id_1 != self.other_id) | ~offered[1]),
+            *(Assert(over | ~offered[i] | seen.bit_select(identity, 1))
+              for i, identity in enumerate(ids)),
+            # Held with what it was offered with.
+            Assert(over | ~held | offered[0] & (size == values[0])),
+            Assert(over | ~other_held | offered[1] & (other_size == values[1])),
+            # Not held: the list is full, and nothing in it is smaller.
+            Assert(over | ~offered[0] | held | last.held & (last.size >= values[0])),
+            Assert(over | ~offered[1] | other_held | last.held & (last.size >= values[1])),
+            # Equals: the first offered comes first, and stays.
+            Assert(~first | offered[0]), Assert(first | (offered != 0b01)),
+            Assert(over | ~(held & other_held & (size == other_size))
+                   | (first == (place < other_place))),
+            Assert(over | ~(offered.all() & held & ~other_held & (size == values[1])) | first),
+            Assert(over | ~(offered.all() & ~held & other_held & (other_size == values[0]))
+                   | ~first),
+            Cover(offered.all() & held & ~other_held & (size == values[1]) & first
+                  & (keep == dut.registers)),
+            Cover(offered.all() & ~held & other_held & (place == 0) & first
+                  & (keep == dut.registers)),
+        ]
