@@ -117,10 +117,13 @@ def _blocks(config: Config) -> dict[str, Callable[[], Area]]:
     }
 
 
-def measure(config: Config, report: Callable[[str], None] | None = None) -> dict[str, Area]:
-    """The area of each block."""
+def measure(config: Config, report: Callable[[str], None] | None = None,
+            only: list[str] | None = None) -> dict[str, Area]:
+    """The area of each block, or of those named in ``only``."""
     areas = {}
     for name, build in _blocks(config).items():
+        if only and name not in only:
+            continue
         if report:
             report(f"synthesising {name}")
         areas[name] = build()
@@ -143,9 +146,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, write docs/area.json and the table between the marks of docs/architecture.md."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--preset", default="pynq_z2")
-    config = preset(parser.parse_args(arguments).preset)
-    areas = measure(config, lambda line: print(line, file=sys.stderr, flush=True))
-    docs = _ROOT / "docs"
+    parser.add_argument("--only", action="append", metavar="BLOCK",
+                        help="measure this block again, keep the others")
+    args = parser.parse_args(arguments)
+    config, docs = preset(args.preset), _ROOT / "docs"
+    names = list(_blocks(config))
+    if args.only and not set(args.only) <= set(names):
+        raise SystemExit(f"tangente: BLOCK must be one of {', '.join(names)}, not {args.only!r}")
+    areas = measure(config, lambda line: print(line, file=sys.stderr, flush=True), args.only)
+    if args.only:
+        kept = json.loads((docs / "area.json").read_text())["blocks"]
+        areas = {name: areas.get(name) or Area(**kept[name]) for name in names}
     (docs / "area.json").write_text(json.dumps(
         {"preset": config.name, "limits": LIMITS,
          "blocks": {name: dataclasses.asdict(area) for name, area in areas.items()}}, indent=1)
