@@ -15,8 +15,8 @@ class Merger(wiring.Component):
     """Puts two lists together: the toper behind it is offered ``a``, then ``b``.
 
     A list of K entries passes one a cycle; each id of ``b`` that ``a`` has costs one cycle more.
-    The first entry comes out three cycles after the last one went in. While a list is taken the next
-    two wait.
+    The first entry comes out three cycles after the last one went in. While a list is taken the
+    next two wait.
 
     Parameters
     ----------

@@ -105,8 +105,8 @@ class Sequencer(wiring.Component):
         refused = self._elaborate_checks(m, op, imm)
         transfer_cause, command_ready = self._elaborate_transfer(m, op, imm)
         engine_pc = Signal(20)
-        flush = Signal(_FLUSH_BITS)
-        fault_pending = Signal()
+        flush = self.flush = Signal(_FLUSH_BITS)
+        fault_pending = self.fault_pending = Signal()
         reads_max_error = Signal()
         m.d.comb += reads_max_error.eq(
             (op == Op.MOV) & (rs == Reg.MAX_ERROR) | (op == Op.XOR) & (rs == Reg.MAX_ERROR)
@@ -122,7 +122,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += [halt_now.eq(1), halt_cause.eq(cause)]
 
         m.d.comb += [self.engine_op.eq(op), self.pc.eq(pc)]
-        state = Signal(State)
+        state = self.state = Signal(State)
         with m.Switch(state):
             with m.Case(State.IDLE):
                 with m.If(self.start & ~self.resetting):

@@ -66,17 +66,17 @@ class Proof:
             If one does.
         """
         text = self._run("-t", str(steps))
-        assert "Status: passed" in text, text
+        assert "Status: PASSED" in text, text
 
     def inducts(self, steps: int) -> None:
         """Nor after any ``steps`` cycles in which none failed: with :meth:`holds`, never."""
         text = self._run("-i", "-t", str(steps))
-        assert "Status: passed" in text, text
+        assert "Status: PASSED" in text, text
 
     def covers(self, steps: int) -> int:
         """Every `Cover` is reached within ``steps`` cycles. Returns how many there are."""
         text = self._run("-c", "-t", str(steps))
-        assert "Status: passed" in text, text
+        assert "Status: PASSED" in text, text
         return len(re.findall(r"Reached cover statement", text))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assume, Cat, Const, Cover, Module, Value
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .harness import Free, after, stands, stands_assumed
 
-__all__ = ["Queue", "close_in_time", "stream_rules"]
+__all__ = ["Queue", "close_in_time", "levels", "stream_rules"]
 
 
 def _named(dut, name: str):
@@ -25,7 +25,7 @@ def stream_rules(dut, outputs, inputs=(), unless=None, payload=True, contract=No
     unless : the condition, of the block, under which it drops what it offers.
     payload : False looks at ``valid`` alone: the payload is a queue's, which has a proof of its
         own.
-    contract : what the block asks of its user, to be assumed: of the module and the block.
+    contract : adds what the block asks of its user, or what the induction needs.
     """
     def rules(m: Module, dut) -> None:
         if contract:
@@ -48,6 +48,11 @@ def close_in_time(m: Module, dut) -> None:
     m.d.comb += Assume((dut.keep == after(m, dut.keep)) | ~after(m, Const(1)))
     took = Cat(port.valid & port.ready for port in dut.offers).any()
     m.d.comb += Assume(~(dut.close & after(m, took)))
+
+
+def levels(m: Module, dut) -> None:
+    """A queue's level is never above its depth: without it, no induction."""
+    m.d.comb += Assert(dut.queue.level <= dut.queue.depth)
 
 
 class Queue(wiring.Component):

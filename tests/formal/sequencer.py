@@ -1,0 +1,87 @@
+"""The sequencer is never stuck, if the units that it waits for are not."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+
+from tangente.golden.config import Config
+from tangente.golden.isa import Cause
+from tangente.rtl.sequencer import Sequencer, State
+
+from .harness import Free, after, count_while
+
+__all__ = ["COVERED", "sequencer"]
+
+#: Cycles after which the engine's units, and the transfer, are assumed to be done.
+_DONE = 3
+#: Cycles of one instruction, four of its own and the waits for both units, one after the other;
+#: a fault's flush is bounded by itself.
+_STUCK = 4 + 2 * (_DONE + 1)
+#: Halts that are covered, by cause. Those of the bus lie beyond what the solver unrolls in time;
+#: tests/test_sequencer.py has them.
+COVERED = (Cause.DONE, Cause.ILLEGAL, Cause.OPERAND, Cause.ADDRESS, Cause.PC, Cause.STOPPED)
+
+
+def sequencer(config: Config) -> Free:
+    """Any program, host, engine and transfer that keep their part: it advances, or it halts."""
+    def rules(m: Module, dut: Sequencer) -> None:
+        accepted = dut.command.valid & dut.command.ready
+        engine, transfer = dut.engine_busy, dut.transfer_busy
+        engine_age = count_while(m, engine, _DONE, "engine_age")
+        transfer_age = count_while(m, transfer, _DONE, "transfer_age")
+        m.d.comb += [
+            # The engine is busy from the cycle after its start, and while it is may report a fault.
+            Assume(~engine | after(m, engine | dut.engine_start, "started")),
+            Assume(~dut.engine_fault | engine),
+            Assume(engine | ~after(m, dut.engine_start, "begins")),
+            Assume(~after(m, dut.engine_fault | dut.reset_job, "dropped") | ~engine),
+            Assume(engine_age <= _DONE),
+            # So is the transfer, from the cycle after a command; its errors come before it is over.
+            Assume(~transfer | after(m, transfer | accepted, "sent")),
+            Assume(transfer | ~after(m, accepted, "sends")),
+            Assume(~(dut.error_read | dut.error_write) | transfer),
+            Assume(transfer_age <= _DONE),
+            # Taken by the transfer whenever it is idle.
+            Assume(dut.command.ready == (~transfer & ~dut.abandon)),
+            # The register slave does not let the host start what runs.
+            Assume(~dut.start | ~(dut.running | dut.resetting)),
+        ]
+
+        state, running = dut.state, dut.running
+        halting = state == State.HALT
+        # An instruction is over when the next is fetched: EXECUTE to FETCH.
+        over = (state == State.FETCH) & ~after(m, state == State.FETCH, "fetched")
+        going = running & ~halting & ~over
+        stuck = count_while(m, going, _STUCK, "stuck")
+        # Every cycle, it goes on or one of the two is busy; neither begins anew before it is over.
+        waits = []
+        for busy, age, name in ((engine, engine_age, "engine"),
+                                (transfer, transfer_age, "transfer")):
+            wait = Signal(range(_DONE + 3), name=f"waited_{name}")
+            with m.If(~going):
+                m.d.sync += wait.eq(0)
+            with m.Elif(busy):
+                m.d.sync += wait.eq(wait + 1)
+            m.d.comb += [Assert(Mux(age != 0, wait <= age, wait <= _DONE + 1)),
+                         Assert(~busy | (age != 0) | (wait == 0) | ~going)]
+            waits.append(wait)
+        place = Mux(state == State.FETCH, 0, state.as_value() - State.FETCH.value)
+        flushing = count_while(m, halting & ~dut.reset & ~(dut.engine_fault & running), 64,
+                               "flushing")
+        m.d.comb += [
+            # A command is only offered when it is taken: the stream's rules hold.
+            Assert(~dut.command.valid | dut.command.ready),
+            Assert(stuck <= _STUCK),
+            Assert((stuck <= place + waits[0] + waits[1]) | ~running | halting | over),
+            # A fault or a reset ends within one pass of the flush.
+            Assert(~halting | (flushing == dut.flush)),
+            Assert(~halting | ~transfer | (transfer_age >= flushing)),
+            Assert(~dut.resetting | halting), Assert(~dut.fault_pending | halting),
+            Assert((state == State.IDLE) | running | dut.resetting),
+            Assert((state != State.IDLE) | ~running),
+            Assert(~(dut.halted & running)),
+            Assert(state.as_value() <= State.HALT.value),
+        ]
+        m.d.comb += [Cover(dut.halted & (dut.cause == cause)) for cause in COVERED]
+        m.d.comb += Cover(dut.resetting & dut.flush.any())
+    return Free(Sequencer(config), rules)
