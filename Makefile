@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs rtl area toper learning fuzz clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area toper learning fuzz mutate clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -81,6 +81,9 @@ learning: check-tools $(VENV)/stamp-dev ## banks, rules, lazy offers, skipping: 
 
 fuzz: check-tools $(VENV)/stamp-run ## 100,000 random programs on the RTL against golden (half an hour)
 	$(BIN)/python -m tangente.bench.fuzz
+
+mutate: check-tools $(VENV)/stamp-dev ## mutants of toper, array and lane unit: docs/mutation.md (minutes)
+	$(BIN)/python -m tangente.bench.mutate
 
 clean: ## remove .venv, build/ and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
