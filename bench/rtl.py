@@ -24,8 +24,8 @@ _DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def _mnist(**settings: Any) -> Options:
-    return Options(device="sim", dataset="mnist", preset="pynq_z2", layers=(784, 100, 100, 10),
-                   epochs=1, samples=1000, **settings)
+    return Options(**{"device": "sim", "dataset": "mnist", "preset": "pynq_z2",
+                      "layers": (784, 100, 100, 10), "epochs": 1, "samples": 1000, **settings})
 
 
 #: Name and options of each run.
@@ -36,7 +36,8 @@ RUNS = {
     "MNIST, DPFM K = 16, 2 + 6 bits, event": _mnist(
         algorithm="dpfm", bits=2, accumulator_bits=6, update="event", batch=20),
     "MNIST, DPFM weight registers 12 + 4, 16 bits": _mnist(
-        algorithm="dpfm", granularity="weight", banks=(12, 4)),
+        algorithm="dpfm", granularity="weight", banks=(12, 4), samples=200,
+        test_samples=200),
     "digits, DPFM K = 16, 16 bits": Options(device="sim", epochs=2),
 }
 
