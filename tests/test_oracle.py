@@ -166,7 +166,7 @@ def _clear(options: Options, matrices: list[np.ndarray], images: np.ndarray) -> 
         size = np.abs(z.detach().numpy())
         # A slope is one where the *rounded* activation is not zero. Where all inputs are off, the
         # sum is exactly zero on either side.
-        limit = error + 2.0 ** -(scales.activation + 1)
+        limit = error + 2.0 ** -(scales.activation(0) + 1)
         result &= ((size == 0) | (size > limit)).all(1)
     return result
 
