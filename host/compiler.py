@@ -181,10 +181,10 @@ class Compiled:
         if threshold:
             self._skip(p, threshold, go_on)
         if rate is not None:
-            if layout.weight_registers:
+            if layout.lists:
                 self._lists(p)
                 self._scatter(p, rate)
-            else:
+            elif not layout.weight_registers:
                 (self._registers if layout.dpfm else self._backward)(p)
             for layer in self.network.layers:
                 self._update(p, layer, rate)
@@ -359,8 +359,6 @@ class Compiled:
         """Weight registers: sample by sample, the lists of all layers up to the outputs."""
         layout, network, options = self.layout, self.network, self.network.options
         last = network.layers[-1]
-        if last.index == 0:
-            return
         assert options.banks is not None
         p.move(_SAMPLES, _COUNT)
         p.set(**{_PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
@@ -409,8 +407,6 @@ class Compiled:
         """Weight registers: updates of all weights that the outputs' registers name."""
         layout, network, options = self.layout, self.network, self.network.options
         last = network.layers[-1]
-        if last.index == 0:
-            return
         assert options.banks is not None
         p.move(_SAMPLES, _COUNT)
         p.set(**{_PAIR_RECORD.name: layout.error_pairs[last.index], _LIST_RECORD.name: 0,

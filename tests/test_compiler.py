@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -337,3 +338,21 @@ def test_wide_constants_take_two_instructions() -> None:
     machine.start()
     machine.run()
     assert machine.registers[Reg.DDR] == 0xABCDEF
+
+
+@pytest.mark.parametrize("quantisation", ["symm", "asymm"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_codes_are_the_thesis_ones(bits: int, quantisation: str) -> None:
+    """Global ranges, exactly: q = round(x (2^(n-1) - 1)), or round((x + 1) (2^n - 1) / 2) less
+    2^(n-1), ties to even, for x in [-1, 1]. Its divisor is one factor, which a gain takes."""
+    network = Network(Options(bits=bits, quantisation=quantisation), preset("digits"))
+    levels = (1 << bits - 1) - 1 if quantisation == "symm" else Fraction((1 << bits) - 1, 2)
+    # Denominators of which every tie and every level is a multiple.
+    steps = 2 * int(2 * levels)
+    for i in range(-steps, steps + 1):
+        x = Fraction(i, steps)
+        wanted = round(x * levels) if quantisation == "symm" else (
+            round((x + 1) * levels) - (1 << bits - 1))
+        weight = float(x * levels) / 2 ** (bits - 1)
+        slot = int(network.quantise(np.array([[weight]]), 0)[0, 0])
+        assert slot >> 16 - bits == wanted, x

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from tangente.golden.config import preset
+from tangente.golden.config import Config, preset
 from tangente.golden.registers import SATURATIONS
 from tangente.host.compiler import Compiled
 from tangente.host.golden_device import GoldenDevice
@@ -34,15 +34,17 @@ def options_of(algorithm: str, layers: tuple[int, ...], activation: str = "relu"
 
 
 def step(options: Options, matrices: list[np.ndarray], images: np.ndarray,
-         labels: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], Session]:
+         labels: np.ndarray,
+         config: Config = CONFIG) -> tuple[list[np.ndarray], list[np.ndarray], Session]:
     """Summed gradients of weights and biases that one update shows."""
-    network = Network(options, CONFIG)
+    network = Network(options, config)
     compiled = Compiled(network)
-    session = Session(compiled, GoldenDevice(CONFIG, ddr_bytes=ddr_bytes(compiled, 1)),
+    session = Session(compiled, GoldenDevice(config, ddr_bytes=ddr_bytes(compiled, 1)),
                       chunk_batches=1)
-    before = network.pack(matrices), np.zeros((CONFIG.bias_pairs, 2, 2), np.int16)
+    before = network.pack(matrices), np.zeros((config.bias_pairs, 2, 2), np.int16)
     session.upload(*before, 0)
-    rate = network.scales.rate(LR)
+    assert options.lr is not None
+    rate = network.scales.rate(options.lr)
     counters = session.train(images, labels, rate)
     saturated = dict(zip(SATURATIONS, counters.saturations))
     assert not any(saturated.values()), f"the case must not saturate: {saturated}"

@@ -6,37 +6,14 @@ import numpy as np
 import pytest
 
 from tangente.golden.config import preset
-from tangente.host.compiler import Compiled
-from tangente.host.golden_device import GoldenDevice
-from tangente.host.network import Network
 from tangente.host.options import Options
-from tangente.host.session import Session, ddr_bytes
 
 pytest.importorskip("torch", reason="torch, the float64 oracle, is missing")
 
-from test_oracle import exact
+from test_oracle import exact, step
 
 CONFIG = preset("digits")
 BATCH = 6
-
-
-def _gradients(options: Options, matrices: list[np.ndarray], images: np.ndarray,
-               labels: np.ndarray) -> list[np.ndarray]:
-    """Summed gradients of the weights that one update shows."""
-    network = Network(options, CONFIG)
-    compiled = Compiled(network)
-    session = Session(compiled, GoldenDevice(CONFIG, ddr_bytes=ddr_bytes(compiled, 1)),
-                      chunk_batches=1)
-    before = network.pack(matrices), np.zeros((CONFIG.bias_pairs, 2, 2), np.int16)
-    session.upload(*before, 0)
-    assert options.lr is not None
-    rate = network.scales.rate(options.lr)
-    counters = session.train(images, labels, rate)
-    assert not any(counters.saturations), f"the case must not saturate: {counters.saturations}"
-    after = session.download()
-    factor = rate.mantissa / 256 * 2.0 ** -rate.shift
-    return [(network.weights(before[0], layer) - network.weights(after[0], layer)) / factor
-            for layer in network.layers]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -63,7 +40,7 @@ def test_all_registers_are_the_gradient(layers: tuple[int, ...], banks: tuple[in
     options = Options(preset="digits", granularity="weight", layers=layers, registers=sum(banks),
                       banks=banks, own_free=own_free, batch=BATCH, lr=BATCH / 16, lr_decay=0.0,
                       activation=activation)
-    found = _gradients(options, matrices, images, labels)
+    found, *_ = step(options, matrices, images, labels, CONFIG)
     wanted, *_ = exact(matrices, images, labels, activation)
     bound = BATCH * (7 * 2.0 ** -6 + 2 * (0.0054 / 4 + 2.0 ** -8)) + 2.0 ** -14 * 16
     largest = max(np.abs(gradient).max() for gradient in wanted)
