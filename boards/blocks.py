@@ -1,0 +1,107 @@
+"""The blocks whose area and paths are measured, and the parts that they must fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from tangente.golden.config import Config
+from tangente.golden.flow import GROUP
+
+__all__ = ["BLOCKS", "Block", "Part", "XC7Z020", "WHOLE"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part: what it has, and how much of that may be used so that it can still be routed.
+
+    Members
+    -------
+    name : of the part.
+    lut, ff, dsp, bram36 : what it has.
+    shares : the part of each that may be used.
+    """
+
+    name: str
+    lut: int
+    ff: int
+    dsp: int
+    bram36: int
+    shares: dict[str, float]
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The most of each that may be used."""
+        return {name: int(getattr(self, name) * share + 1e-9)
+                for name, share in self.shares.items()}
+
+
+#: The PYNQ-Z2's (DS190).
+XC7Z020 = Part("xc7z020", lut=53_200, ff=106_400, dsp=220, bram36=140,
+               shares={"lut": 0.85, "ff": 0.85, "dsp": 1.0, "bram36": 0.95})
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A component that is synthesised by itself.
+
+    Members
+    -------
+    name : of the block; also of its Verilog module.
+    module : where in :mod:`tangente.rtl` it is.
+    component : the class.
+    arguments : what the class is made with.
+    per_lane : its area grows by the lane: a few lanes tell that of all.
+    copies : how many the engine has.
+    """
+
+    name: str
+    module: str
+    component: str
+    arguments: Callable[[Config], tuple[Any, ...]] = lambda config: (config,)
+    per_lane: bool = False
+    copies: int = 1
+
+    def make(self, config: Config) -> Any:
+        """The component, to be elaborated."""
+        module = importlib.import_module(f"tangente.rtl.{self.module}")
+        return getattr(module, self.component)(*self.arguments(config))
+
+
+def _memory(name: str, shape: Callable[[Config], tuple[int, ...]], copies: int = 1,
+            per_lane: bool = False) -> Block:
+    return Block(name, "ram", "Ram", shape, per_lane, copies)
+
+
+#: As in :class:`tangente.rtl.engine.Engine` and :class:`tangente.rtl.accelerator.Accelerator`.
+BLOCKS = (
+    Block("MacArray", "array", "MacArray", per_lane=True),
+    Block("LaneUnits", "lane_unit", "LaneUnits", per_lane=True),
+    Block("Reducer", "reducer", "Reducer"),
+    Block("Drain", "drain", "Drain"),
+    Block("Issue", "issue", "Issue"),
+    Block("Mixer", "mixer", "Mixer", lambda config: ()),
+    Block("Selector", "selector", "Selector"),
+    Block("ListUnit", "lists", "ListUnit"),
+    Block("PostProcessor", "post", "PostProcessor"),
+    Block("Loss", "loss", "Loss"),
+    Block("Sequencer", "sequencer", "Sequencer"),
+    Block("Transfer", "transfer", "Transfer"),
+    Block("Control", "control", "Control"),
+    Block("Counters", "counters", "Counters", lambda config: ()),
+    _memory("WeightMemory", lambda c: (16 * c.lanes, c.weight_words, 16), copies=2,
+            per_lane=True),
+    _memory("RowMemory", lambda c: (c.lanes * c.element_bits, c.rows, 2 * c.element_bits),
+            per_lane=True),
+    _memory("PairMemory", lambda c: (2 * c.element_bits * GROUP, c.pairs // GROUP,
+                                     2 * c.element_bits)),
+    _memory("SlopeMemory", lambda c: (2 * c.element_bits, c.pairs)),
+    _memory("InputMemory", lambda c: (128, c.input_beats // 2, 64)),
+    _memory("TargetMemory", lambda c: (64, c.target_beats)),
+    _memory("LogitMemory", lambda c: (32, c.logit_pairs)),
+)
+
+#: Everything, synthesised block by block and then flattened, so that paths cross blocks.
+WHOLE = Block("Accelerator", "accelerator", "Accelerator")
