@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs rtl area toper learning fuzz mutate clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area cycles toper learning fuzz mutate clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -70,8 +70,11 @@ docs: check-tools $(VENV)/stamp-run ## docs/isa.md and docs/registers.md from go
 rtl: check-tools $(VENV)/stamp-run ## train on the simulated RTL against golden: docs/rtl.md (an hour)
 	$(BIN)/python -m tangente.bench.rtl
 
-area: check-tools $(VENV)/stamp-dev ## area of every block by Yosys: docs/area.json (a quarter hour)
-	$(BIN)/python -m tangente.bench.area
+area: check-tools $(VENV)/stamp-dev ## area and paths of every block by Yosys: docs/area.json (a quarter hour)
+	$(BIN)/tangente synth --preset pynq_z2 --write docs
+
+cycles: check-tools $(VENV)/stamp-run ## cycles a sample of each program after an epoch: docs/cycles.md (minutes)
+	$(BIN)/python -m tangente.bench.cycles
 
 toper: check-tools $(VENV)/stamp-dev ## the toper and its relatives measured: docs/toper.md (minutes)
 	$(BIN)/python -m tangente.bench.toper

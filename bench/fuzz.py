@@ -106,11 +106,15 @@ class _Writer:
         spaces = LOADABLE if op is Op.LOAD else STORABLE
         space = spaces[self.below(len(spaces))]
         units = 1 + self.below(min(40, depth(space, self.config)))
+        first, beside = 0, 0
+        if not wild and op is Op.LOAD and space is Space.INPUT and self.below(2):
+            # Beside what runs, where no tame program reads.
+            first, beside = depth(space, self.config) // 2, int(Flag.BESIDE)
         self.set(Reg.LENGTH, self.anything() if wild else units)
-        self.set(Reg.LOCAL, self.below(depth(space, self.config) - units + 1))
+        self.set(Reg.LOCAL, first + self.below(depth(space, self.config) - first - units + 1))
         beats = units * beats_per_unit(space, self.config)
         self.set(Reg.DDR, self.below(_DDR_BYTES // 8 - beats))
-        self.words.append(encode(op, 0, self.below(8) if wild else space))
+        self.words.append(encode(op, 0, self.below(8) if wild else beside | space))
 
     def anything(self) -> int:
         """A value with which something may go wrong."""
@@ -187,6 +191,9 @@ class _Writer:
             names = [reg for reg in values if reg >= Reg.COUNT]
             changed[names[self.below(len(names))]] = self.anything()
             flags ^= 1 << self.below(20) if self.below(4) == 0 else 0
+        if wild:
+            # With operands anywhere, what runs side by side would read what the other writes.
+            flags &= ~int(Flag.BESIDE)
         for reg, value in changed.items():
             self.set(reg, value)
         self.words.append(encode(op, 0, int(flags)))

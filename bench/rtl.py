@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tangente.host import data
-from tangente.host.cycles import measure, predict
+from tangente.host.cycles import measure
 from tangente.host.options import Options
 from tangente.host.trainer import train
 
@@ -51,13 +51,9 @@ def _run(name: str, options: Options, data_dir: Path | None) -> dict[str, Any]:
 
     result = train(options, dataset, progress=progress, verify=True, quiet=True)
     print(f": {result.mismatches} mismatches", file=sys.stderr, flush=True)
-    # Every epoch of a run takes the same cycles but for the learning rate's last part.
+    # Cycles depend on the data: golden's clock over the same samples, in one part.
     options = dataclasses.replace(options, samples=result.samples)
-    if options.weight_registers:
-        # Offers depend on the data: golden's clock over the same samples, in one part.
-        report = measure(options, dataset, batches=-(-result.samples // options.batch))
-    else:
-        report = predict(options)
+    report = measure(options, dataset, batches=-(-result.samples // options.batch))
     return {**result.to_json(), "spent": report.spent, "predicted": report.cycles,
             "roof_cycles_per_sample": report.roof, "utilisation": report.utilisation,
             "stalled": report.stalled}

@@ -147,14 +147,13 @@ def _tree(zones: int, registers: int, value_bits: int) -> Measurement:
         **_cells(ToperTree(zones, registers, id_bits, value_bits)))
 
 
-def _selector(lanes: int) -> Measurement:
+def _selector(lanes: int, beats: int) -> Measurement:
     config = dataclasses.replace(preset("pynq_z2"), lanes=lanes)
-    neurons = 100
-    each = selection(neurons, 1, config.element_bits) / neurons
     return Measurement(
-        f"Selector, {lanes} lanes (any K)", lanes, config.element_bits, distinct=lanes / each,
-        equal=None, cycles_few=None, cycles_many=selection(1, 1, config.element_bits),
-        **_cells(Selector(config)))
+        f"Selector, {lanes} lanes (any K), {beats} cycles a row", lanes, config.element_bits,
+        distinct=lanes / beats, equal=None, cycles_few=None,
+        cycles_many=selection(1, 1, config.element_bits, beats),
+        **_cells(Selector(config, beats)))
 
 
 def _cells(component: wiring.Component) -> dict[str, int]:
@@ -171,7 +170,7 @@ def measure(report: Callable[[str], None]) -> list[Measurement]:
         blocks.append(lambda w=value_bits: _toper(16, w, False))
         blocks.append(lambda w=value_bits: _merger(16, w))
     blocks += [lambda z=zones: _tree(z, 16, 9) for zones in (2, 4)]
-    blocks.append(lambda: _selector(100))
+    blocks += [lambda b=beats: _selector(100, b) for beats in (2, 4, 5)]
     result = []
     for block in blocks:
         result.append(block())
@@ -206,8 +205,8 @@ _PAGE = f"""# The toper and its relatives
 By `make toper`: cells by Yosys (`synth_xilinx -family xc7 -flatten -abc9`), each block by itself,
 ids of {_ID_BITS} bits; cycles by Amaranth's simulator, from the first offer to the last entry of
 the list, both included. "workshop" is its prototype's registers x (candidates - registers) x 3. A
-Selector's row holds {_MANY} candidates, and its cycles are those of one neuron alone; in groups of
-neurons it takes a row in about a tenth of it. The trees have K registers in every zone and are
+Selector's row holds {_MANY} candidates, and its cycles are those of one neuron alone; the others
+follow at the cycles a row. The trees have K registers in every zone and are
 offered the same ids in all of them.
 
 {_MARKS[0]}

@@ -1,47 +1,50 @@
 """The clock: exact cycle counts of a program, instruction by instruction, as the RTL takes them.
 
-The golden machine keeps one; ``tangente cycles`` reads it. Counts do not depend on data. Transfers
+The golden machine keeps one; ``tangente cycles`` reads it. Counts depend on which scalars are zero
+(:mod:`tangente.golden.flow`) and on what the topers take; without data, nothing is zero. Transfers
 are timed for a memory that answers after ``latency`` cycles and then moves one beat a cycle.
 """
 
 from __future__ import annotations
 
-from . import timing
+import numpy as np
+import numpy.typing as npt
+
+from . import flow, timing
 from .config import Config
-from .isa import Flag, Op, Post, Reg
+from .isa import LISTS, Flag, Op, Post, Reg
 from .timing import POST_ERRORS_LATENCY, POST_LATENCY, bias_update, selection
 
 __all__ = ["Clock", "SCALAR_CYCLES", "DDR_LATENCY"]
 
 #: An instruction: fetch, read, check, execute.
 SCALAR_CYCLES = 4
-#: Cycles between two scattered updates: the second reads what the first has written.
-SCATTER_STEP = 6
 #: Cycles after which the simulated memory answers a burst.
 DDR_LATENCY = 30
 
 # From the step that issues a micro-operation (see tangente.rtl.uop and tangente.rtl.datapath).
 _FIRST_STEP = 2       # from start to the first step, less the tiles that are counted in between
 _SLOT_DONE = 17       # from the last step of UPD to free
+_SCANNED_DONE = 18    # likewise if it is scanned
+_EMPTIED = 16         # from the last step of MVA, MVD, MVR until the array is free
 _ROW_DONE = 15        # from the last step of OWN to free
 _DEEP_DONE = 20       # from the last step of DEEP to free
-_DRAIN_FIRST = 11     # from the step that ends a sum to its first pair being taken
-_DRAIN_ACCEPT = 4     # from a pair being taken to its acceptance by the post-processing unit
 _REDUCE_ACCEPT = 13   # likewise from the step that ends an MVD sum, less the levels of the tree
 _LOAD_OVERHEAD = 4    # to ask, and to see the last beat in its memory
 _STORE_OVERHEAD = 12  # to read the first beats, and to see the last answer
-_CREDITS = 32         # pairs that may be under way
 _TREE_FAN_IN = 4
-_SORT_CYCLES = 13     # beside elements, registers and tiles
-_TOP_CYCLES = 9       # beside what tangente.golden.lists counts, and the lists' entries
-_SCATTER_CYCLES = 28  # of one register
+_LIST_CYCLES = 10     # of SRT, TOP and SCT: their checks, beside tiles
 
+_POST_ONLY = (Op.LOSS, Op.BUP)
+_PRODUCTS = (Op.MVA, Op.MVD, Op.MVR)
 _FIELDS = {
-    Op.MVA: (Reg.COUNT, Reg.P, Reg.Q), Op.MVD: (Reg.COUNT, Reg.P, Reg.Q),
-    Op.MVR: (Reg.COUNT, Reg.P, Reg.Q), Op.UPD: (Reg.COUNT, Reg.P, Reg.Q),
-    Op.LOSS: (Reg.COUNT, Reg.P), Op.DRV: (Reg.P, Reg.Q, Reg.TILES),
-    Op.SEL: (Reg.P, Reg.TILES, Reg.K), Op.BUP: (Reg.P,),
-    Op.SRT: (Reg.P, Reg.Q, Reg.K), Op.TOP: (Reg.Q, Reg.K), Op.SCT: (Reg.P, Reg.K),
+    Op.MVA: (Reg.COUNT, Reg.P, Reg.Q, Reg.S_BASE, Reg.S_STRIDE),
+    Op.MVD: (Reg.COUNT, Reg.P, Reg.Q), Op.MVR: (Reg.COUNT, Reg.P, Reg.Q),
+    Op.UPD: (Reg.COUNT, Reg.P, Reg.Q, Reg.S_BASE, Reg.S_STRIDE),
+    Op.LOSS: (Reg.COUNT, Reg.P), Op.SEL: (Reg.P, Reg.TILES, Reg.K),
+    Op.DRV: (Reg.P, Reg.Q, Reg.TILES, Reg.S_BASE, Reg.G_BASE),
+    Op.BUP: (Reg.P,),
+    Op.SRT: (Reg.P, Reg.Q), Op.TOP: (Reg.P, Reg.Q), Op.SCT: (Reg.P,),
 }
 
 
@@ -61,29 +64,48 @@ class Clock:
     now : cycles since START up to the execute stage of the current instruction.
     stalled : cycles that WAIT, LOAD and STORE waited for a transfer.
     busy : cycles in which a tensor instruction ran.
-    spent : cycles by tensor instruction.
+    spent : cycles by tensor instruction; those beside an earlier one are that one's.
+    array_free, post_free : cycles from which on these units are free.
+    pc : word of the instruction that is executed; the machine sets it.
+    cycles_of : cycles from a tensor instruction's start to the next one's, or the end, by its
+        word; -1: before the first. They add up to ``now``.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._durations: dict[tuple[int, ...], int] = {}
+        self._durations: dict[tuple[int, ...], tuple[int, int]] = {}
         self.start()
 
     def start(self) -> None:
         """START: the first instruction is fetched in the next cycle."""
         self.now = 0
         self.stalled = self.busy = 0
-        self.engine_free = self.transfer_free = 0
+        self.array_free = self.post_free = self.transfer_free = 0
         self.synchronous = False
         self.spent: dict[Op, int] = {}
+        self.pc, self._last, self._since = 0, -1, 0
+        self.cycles_of: dict[int, int] = {}
+
+    def _attribute(self) -> None:
+        """The cycles up to now are those of the tensor instruction that started last."""
+        self.cycles_of[self._last] = self.cycles_of.get(self._last, 0) + self.now - self._since
+        self._last, self._since = self.pc, self.now
+
+    @property
+    def engine_free(self) -> int:
+        """The cycle from which on no tensor instruction runs."""
+        return max(self.array_free, self.post_free)
+
+    def _await_transfer(self, now: int) -> int:
+        """The cycle from which on no transfer is under way; the engine's idle ones are stalls."""
+        self.stalled += max(0, self.transfer_free - max(now, self.engine_free))
+        return max(now, self.transfer_free)
 
     def fetch(self) -> None:
         """An instruction passes fetch, read and check, and stands in execute."""
         if self.synchronous:
             # The transfer under way holds the fetch.
-            wait = max(0, self.transfer_free - (self.now + 1))
-            self.stalled += wait
-            self.now += wait
+            self.now = self._await_transfer(self.now + 1) - 1
             self.synchronous = False
         self.now += SCALAR_CYCLES
 
@@ -97,25 +119,55 @@ class Clock:
 
     def wait_transfer(self) -> None:
         """Execute waits until no transfer is under way."""
-        self.stalled += max(0, self.transfer_free - self.now)
-        self.now = max(self.now, self.transfer_free)
+        self.now = self._await_transfer(self.now)
 
-    def tensor(self, op: Op, registers: list[int], flags: int, offers: int = 0) -> None:
-        """A tensor instruction starts; ``offers`` are the cycles that TOP's offers take."""
-        self.wait_engine()
-        key = (op, flags, *(registers[reg] for reg in _FIELDS[op]))
-        cycles = self._durations.get(key)
-        if cycles is None:
-            cycles = self._durations[key] = self.duration(op, registers, flags)
-        cycles += offers
-        self.busy += cycles - 1
-        self.spent[op] = self.spent.get(op, 0) + cycles - 1
-        self.engine_free = self.now + cycles
+    def tensor(self, op: Op, registers: list[int], flags: int, lists: int = 0,
+               live: npt.NDArray[np.bool_] | None = None,
+               below: npt.NDArray[np.int64] | None = None, selected: int | None = None) -> None:
+        """A tensor instruction starts.
 
-    def transfer(self, ddr: int, beats: int, store: bool, background: bool) -> None:
+        Parameters
+        ----------
+        lists : the cycles that depend on lists.
+        live : (COUNT, pairs of P), for MVA and UPD: which pairs of scalars are not zero;
+            (1, pairs of P), for DRV: of own activations. None: all.
+        below : for DRV, the activations of the layer below that are not zero.
+        selected : for SEL, how many neurons are selected.
+        """
+        beside = flags & Flag.BESIDE != 0
+        self.now = max(self.now, (self.post_free if op is Op.BUP else self.array_free) if beside
+                       else self.engine_free)
+        self._attribute()
+        left = 0
+        if op is Op.DRV and live is not None and below is not None:
+            left = cycles = self._derivatives(registers, flags, live, below)
+        elif live is not None and (op is Op.MVA or flow.scanned_update(
+                registers[Reg.COUNT], registers[Reg.S_STRIDE])):
+            left, cycles = self._scanned(op, registers, flags, live)
+        else:
+            if selected is not None:
+                registers = [*registers]
+                registers[Reg.P] = selected
+            key = (op, flags, *(registers[reg] for reg in _FIELDS[op]))
+            known = self._durations.get(key)
+            if known is None:
+                known = self._durations[key] = self.duration(op, registers, flags)
+            left, cycles = known[0] + lists, known[1] + lists
+        before = max(self.now + 1, self.engine_free)
+        if op not in _POST_ONLY:
+            self.array_free = self.now + left
+        if op in _POST_ONLY or op in _PRODUCTS:
+            self.post_free = self.now + cycles
+        more = max(0, self.engine_free - before)
+        self.busy += more
+        self.spent[op] = self.spent.get(op, 0) + more
+
+    def transfer(self, ddr: int, beats: int, store: bool, background: bool,
+                 beside: bool = False) -> None:
         """LOAD or STORE starts: ``beats`` from byte address ``ddr``."""
-        self.stalled += max(0, self.transfer_free - self.now)
-        self.now = max(self.now, self.transfer_free, self.engine_free)
+        self.now = self._await_transfer(self.now)
+        if not beside:
+            self.now = max(self.now, self.engine_free)
         self.transfer_free = self.now + self.transfer_cycles(ddr, beats, store)
         self.synchronous = not background
 
@@ -123,6 +175,7 @@ class Clock:
         """HALT executes; returns the count that register CYCLES shows."""
         self.wait_engine()
         self.wait_transfer()
+        self._attribute()
         return self.now
 
     def transfer_cycles(self, ddr: int, beats: int, store: bool) -> int:
@@ -135,79 +188,88 @@ class Clock:
         alone = beats > 1 and ddr // 8 % 16 == 15
         return beats + DDR_LATENCY + _LOAD_OVERHEAD + alone
 
-    def duration(self, op: Op, registers: list[int], flags: int) -> int:
-        """Cycles from the execute stage that starts ``op`` until the engine is free again."""
+    def duration(self, op: Op, registers: list[int], flags: int) -> tuple[int, int]:
+        """Cycles from the execute stage that starts ``op``: until the array, and all, is free."""
+        result = self._duration(op, registers, flags)
+        return result if isinstance(result, tuple) else (result, result)
+
+    def _duration(self, op: Op, registers: list[int], flags: int) -> int | tuple[int, int]:
         count, p, q = registers[Reg.COUNT], registers[Reg.P], registers[Reg.Q]
         pairs, tiles = (p + 1) // 2, self.config.tiles(q)
         first = _FIRST_STEP + tiles
         if op is Op.UPD:
-            words = pairs * tiles
-            return first + self._spaced(words, count) + _SLOT_DONE
+            if flow.scanned_update(count, registers[Reg.S_STRIDE]):
+                return self._scanned(op, registers, flags, np.ones((count, pairs), np.bool_))
+            return first + self._spaced(pairs * tiles, count) + _SLOT_DONE
         if op is Op.DRV:
-            free = first + self._spaced(pairs * tiles, 1) + _ROW_DONE
-            if registers[Reg.TILES]:
-                again = free - 1 + 1 + tiles
-                free = again + self._spaced(pairs * registers[Reg.TILES], q) + _DEEP_DONE
-            return free
+            return self._derivatives(registers, flags, np.ones((1, pairs), np.bool_), np.arange(q))
         if op is Op.LOSS:
             squared = bool(flags & Flag.POST0)
             return 1 + timing.loss(count, p, squared) + POST_ERRORS_LATENCY
         if op is Op.SEL:
-            if registers[Reg.K] == 0:
+            if registers[Reg.K] == 0 or p == 0:
                 return 4
             return 3 + selection(p, registers[Reg.TILES], self.config.element_bits) + 1
         if op is Op.BUP:
             return 1 + bias_update(p) + 1
         twice = flags & 3 == Post.ACT and bool(flags & Flag.SLOPE_ROWS)
-        if op is Op.SRT:
-            return _SORT_CYCLES + tiles + p + registers[Reg.K]
-        if op is Op.TOP:
-            return _TOP_CYCLES + tiles + q * registers[Reg.K]
-        if op is Op.SCT:
-            return _SCATTER_CYCLES + (p * registers[Reg.K] - 1) * SCATTER_STEP
+        if op in LISTS:
+            # The list unit counts tiles of P and Q side by side.
+            widest = p if op is Op.SCT else max(p, q)
+            return _LIST_CYCLES + self.config.tiles(widest)
         if op is Op.MVD:
-            return self._reduced(first, count * pairs, tiles, twice) + POST_LATENCY + 1
-        inner = pairs if op is Op.MVA else p
-        wanted = [self.config.lanes // 2] * (tiles - 1)
-        wanted.append((q - (tiles - 1) * self.config.lanes + 1) // 2)
-        return self._drained(first, inner, wanted * count, twice) + POST_LATENCY + 1
+            latency = _REDUCE_ACCEPT + _levels(self.config.lanes)
+            return self._product(flow.reduced(first, count * pairs, tiles, latency,
+                                              2 if twice else 1))
+        if op is Op.MVA:
+            return self._scanned(op, registers, flags, np.ones((count, pairs), np.bool_))
+        return self._product(flow.drained(first, p, count * tiles, tiles, self.config.lanes // 2,
+                                          self._rest(q), 2 if twice else 1))
+
+    @staticmethod
+    def _product(times: tuple[int, int]) -> tuple[int, int]:
+        """From its last step and the last pair's acceptance: until array, and all, is free."""
+        return times[0] + _EMPTIED, times[1] + POST_LATENCY + 1
+
+    def _rest(self, width: int) -> int:
+        """Pairs of a vector's last tile."""
+        return (width - (self.config.tiles(width) - 1) * self.config.lanes + 1) // 2
+
+    def _scanned(self, op: Op, registers: list[int], flags: int,
+                 live: npt.NDArray[np.bool_]) -> tuple[int, int]:
+        """Cycles of an instruction whose scalars are scanned for zeros."""
+        q, base, stride = registers[Reg.Q], registers[Reg.S_BASE], registers[Reg.S_STRIDE]
+        tiles = self.config.tiles(q)
+        first = _FIRST_STEP + tiles
+        if op is Op.UPD:
+            free = flow.update(live, base, tiles, first) + _SCANNED_DONE
+            return free, free
+        twice = flags & 3 == Post.ACT and bool(flags & Flag.SLOPE_ROWS)
+        return self._product(flow.product(live, base, stride, tiles, self.config.lanes // 2,
+                                          self._rest(q), first, 2 if twice else 1))
+
+    def _derivatives(self, registers: list[int], flags: int, live: npt.NDArray[np.bool_],
+                     below: npt.NDArray[np.int64]) -> int:
+        """Cycles of a DRV."""
+        q, deep = registers[Reg.Q], registers[Reg.TILES]
+        tiles, only_live = self.config.tiles(q), flags & Flag.LIVE != 0
+        listed = 0
+        if deep:
+            listed = flow.live_list(below, registers[Reg.G_BASE], (q + 1) // 2, _FIRST_STEP)
+        first = _FIRST_STEP + tiles
+        if only_live:
+            first = max(first, listed + 1)
+            own = flow.update(live, registers[Reg.S_BASE], tiles, first) + 1
+        else:
+            own = first + self._spaced(live.size * tiles, 1)
+        free = own + _ROW_DONE
+        words = int(live.sum())
+        if not deep or words == 0:
+            return free
+        return (max(free + tiles, listed) + self._spaced(words * deep, max(len(below), 1))
+                + _DEEP_DONE)
 
     @staticmethod
     def _spaced(sums: int, steps: int) -> int:
         """From the first step to the last, of sums that end at least two cycles apart."""
         return (sums - 1) * max(steps, 2) + steps - 1
-
-    @staticmethod
-    def _drained(first: int, inner: int, wanted: list[int], twice: bool) -> int:
-        """The cycle in which the last pair is accepted, of sums that are drained."""
-        accepted: list[int] = []
-        begin, free, taken = first, 0, 0
-        for pairs in wanted:
-            last = max(begin + inner - 1, free)
-            begin = last + 1
-            taken = last + _DRAIN_FIRST - 1
-            for _ in range(pairs):
-                taken += 1
-                if len(accepted) >= _CREDITS:
-                    taken = max(taken, accepted[-_CREDITS] + 1)
-                accept = taken + _DRAIN_ACCEPT
-                if accepted:
-                    accept = max(accept, accepted[-1] + (2 if twice else 1))
-                accepted.append(accept)
-            free = taken + 1
-        return accepted[-1]
-
-    def _reduced(self, first: int, results: int, tiles: int, twice: bool) -> int:
-        """The cycle in which the last pair is accepted, of sums that the reducer makes."""
-        latency = _REDUCE_ACCEPT + _levels(self.config.lanes)
-        accepted: list[int] = []
-        last = first - 1
-        for _ in range(results):
-            last += tiles
-            if len(accepted) >= _CREDITS:
-                last = max(last, accepted[-_CREDITS] + 1)
-            accept = last + latency
-            if accepted:
-                accept = max(accept, accepted[-1] + (2 if twice else 1))
-            accepted.append(accept)
-        return accepted[-1]

@@ -34,10 +34,10 @@ class Config:
     program_words : depth of the instruction memory, in 32-bit words.
     element_bits : width of an element (activation, error, register value), signed.
     max_outputs : widest layer that the loss unit takes.
-    toper_lanes : topers, each of which makes one neuron's list at a time.
+    toper_lanes : topers, an even number, each of which makes one neuron's list at a time.
     toper_registers : registers of a toper: the largest K of weight registers.
-    list_entries : depth of the list memory, in (id, value) entries.
-    queue_entries : sources that wait for their next offer: two for each input of a layer, and one.
+    list_entries : depth of each toper's bank of the list memory, in (id, value) entries.
+    queue_entries : sources that wait for their next offer: one for each input of a layer, and one.
 
     Raises
     ------
@@ -59,8 +59,8 @@ class Config:
     max_outputs: int = 256
     toper_lanes: int = 2
     toper_registers: int = 16
-    list_entries: int = 1024
-    queue_entries: int = 512
+    list_entries: int = 512
+    queue_entries: int = 256
 
     def __post_init__(self) -> None:
         if self.lanes < 4 or self.lanes > 128 or self.lanes % 4:
@@ -81,6 +81,8 @@ class Config:
             value = getattr(self, field)
             if not 1 <= value <= most:
                 raise ValueError(f"{field} must lie between 1 and {most}, not {value!r}")
+        if self.toper_lanes % 2:
+            raise ValueError(f"toper_lanes must be even, not {self.toper_lanes!r}")
 
     @property
     def lane_bits(self) -> int:
@@ -125,10 +127,10 @@ PRESETS = {
         target_beats=64, logit_pairs=256, bias_pairs=64, toper_lanes=2, toper_registers=8),
     "digits": Config(
         name="digits", lanes=16, weight_words=512, rows=1024, pairs=4096, input_beats=2048,
-        target_beats=64, logit_pairs=512, bias_pairs=256, toper_lanes=4, list_entries=4096),
+        target_beats=64, logit_pairs=512, bias_pairs=256, toper_lanes=4, list_entries=1024),
     "pynq_z2": Config(
         name="pynq_z2", lanes=100, weight_words=1024, rows=512, pairs=8192, input_beats=8192,
-        target_beats=512, logit_pairs=512, bias_pairs=512, toper_lanes=8, list_entries=4096),
+        target_beats=512, logit_pairs=512, bias_pairs=512, toper_lanes=10),
 }
 
 

@@ -12,7 +12,7 @@ import enum
 
 __all__ = ["VERSION", "Op", "Reg", "Flag", "Post", "Rule", "Space", "Cause", "Instruction",
            "encode", "decode", "sign_extend", "REGISTER_BITS", "SIGMOID_ENTRIES", "LOGIT_FRACTION",
-           "SHIFT_MAX", "FLAGS", "OPERANDS", "FORMATTED"]
+           "SHIFT_MAX", "LIVE_MAX", "FLAGS", "OPERANDS", "FORMATTED", "LISTS"]
 
 VERSION = 1
 REGISTER_BITS = 24
@@ -22,6 +22,8 @@ SIGMOID_ENTRIES = 1024
 LOGIT_FRACTION = 10
 #: Largest shift of a lane or of the post-processing unit.
 SHIFT_MAX = 31
+#: Most neurons of a DRV with Flag.LIVE, and of the layer below one with deeper ids.
+LIVE_MAX = 256
 
 
 class Op(enum.IntEnum):
@@ -38,7 +40,7 @@ class Op(enum.IntEnum):
     BLT = 0x08    #: if rd < reg[imm[5:0]] (unsigned) go to imm[19:6]
     MVA = 0x10    #: y[b, q] = sum over p of M[p, q] s[b, p]; results to the post-processing unit
     MVD = 0x11    #: y[b, p] = sum over q of M[p, q] v[b, q]; results to the post-processing unit
-    MVR = 0x12    #: y[b, q] = sum over p of V[p, q] s[b, p], V from row memory
+    MVR = 0x12    #: y[b, q] = sum over p of V[b, p, q] s[b, p], V from row memory
     UPD = 0x13    #: M[p, q] changed by rule(sum over b of s[b, p] v[b, q])
     LOSS = 0x14   #: output errors and statistics from logits and targets
     DRV = 0x15    #: derivative rows S_h[id] of a layer's neurons (DPFM)
@@ -69,7 +71,8 @@ class Reg(enum.IntEnum):
     M_BASE = 11     #: first weight word of the matrix
     S_BASE = 12     #: first scalar pair (input memory or pair memory)
     S_STRIDE = 13   #: pairs between samples
-    V_BASE = 14     #: first vector row; TOP: first entry of the layer below's own list
+    V_BASE = 14     #: first row (DRV: activations of the layer below; SIGMOID: their slopes);
+                    #: TOP: first entry of the layer below's own list
     V_STRIDE = 15   #: rows between samples (MVR: rows between p; TOP: entries of the list)
     Y_BASE = 16     #: first result pair (pair memory, or logit memory)
     Y_STRIDE = 17   #: pairs between samples
@@ -96,8 +99,10 @@ class Reg(enum.IntEnum):
     DDR = 36        #: transfer: DDR address in beats, from register DDR_BASE
     LOCAL = 37      #: transfer: first local address, in units of its space
     LENGTH = 38     #: transfer: units of the local space (a weight word is beats_per_word beats)
-    R_BASE = 39     #: DRV: first register row of the layer below; TOP: first entry of its lists
-    R_STRIDE = 40   #: DRV: rows between that layer's neurons; TOP: entries of a list
+    R_BASE = 39     #: DRV: first register row of the layer below, of neurons whose activation at
+                    #: G_BASE is not zero; TOP: first entry of its lists
+    R_STRIDE = 40   #: DRV: rows between these neurons; MVR: rows between samples; TOP: entries of a
+                    #: list
     L_BASE = 41     #: SRT, TOP: first list entry written; SCT: read
     ASYMM = 42      #: 1: weights are (2 code + 1) / 2^n, without a zero; 0: code / 2^(n-1)
     REPORT = 43     #: free for the program; the host reads it in register REPORT
@@ -130,6 +135,14 @@ class Flag(enum.IntFlag):
     OWN = 1 << 12         #: TOP: offer the neurons' own derivatives, the list at F_BASE
     SHARED = 1 << 13      #: TOP: offer those of the layer below, the list at V_BASE
     LISTS = 1 << 14       #: TOP: offer the registers of the layer below, lists at R_BASE
+    BESIDE = 1 << 15      #: UPD, DRV, SEL, BUP: start while earlier instructions are in units that
+                          #: this one does not need (DRV, SEL: not while one writes rows); LOAD of
+                          #: inputs or targets: while any instruction runs. What they write must not
+                          #: be read or written, nor the reverse.
+    LIVE = 1 << 16        #: DRV: only neurons whose own activation, at S_BASE, is not zero, one
+                          #: after the other; SEL: as many neurons as the last DRV made rows of;
+                          #: TOP: no list for a neuron whose element at S_BASE (pairs) is zero
+    WANTED = 1 << 17      #: SRT, TOP: nothing, if COUNT elements at Y_BASE (pairs) are all zero
 
 
 class Rule(enum.Enum):
@@ -174,16 +187,16 @@ FLAGS: dict[Op, int] = {
     Op.MVA: int(_POST_FLAGS | Flag.INPUT),
     Op.MVD: int(_POST_FLAGS),
     Op.MVR: int(_POST_FLAGS),
-    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER),
+    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE),
     Op.LOSS: int(Flag.POST0 | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT),
-    Op.DRV: int(Flag.SIGMOID),
-    Op.SEL: 0,
-    Op.BUP: 0,
-    Op.LOAD: 7,
+    Op.DRV: int(Flag.SIGMOID | Flag.LIVE | Flag.BESIDE),
+    Op.SEL: int(Flag.LIVE | Flag.BESIDE),
+    Op.BUP: int(Flag.BESIDE),
+    Op.LOAD: int(7 | Flag.BESIDE),
     Op.STORE: 7,
     Op.WAIT: 0,
-    Op.SRT: int(Flag.INPUT),
-    Op.TOP: int(Flag.SIGMOID | Flag.OWN | Flag.SHARED | Flag.LISTS),
+    Op.SRT: int(Flag.INPUT | Flag.WANTED),
+    Op.TOP: int(Flag.SIGMOID | Flag.OWN | Flag.SHARED | Flag.LISTS | Flag.LIVE | Flag.WANTED),
     Op.SCT: int(Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER),
 }
 
@@ -198,23 +211,28 @@ _SHIFTS = (Reg.SHIFT, Reg.SHIFT2, Reg.B_SHIFT)
 OPERANDS: dict[Op, tuple[tuple[Reg, ...], tuple[Reg, ...], tuple[Reg, ...]]] = {
     Op.MVA: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX + _RESULTS, _SHIFTS),
     Op.MVD: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX + _RESULTS, _SHIFTS),
-    Op.MVR: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX + _RESULTS, _SHIFTS),
+    Op.MVR: ((Reg.COUNT, Reg.P, Reg.Q), (*_MATRIX, *_RESULTS, Reg.R_STRIDE), _SHIFTS),
     Op.UPD: ((Reg.COUNT, Reg.P, Reg.Q), _MATRIX, (Reg.SHIFT,)),
     Op.LOSS: ((Reg.COUNT, Reg.P), (Reg.S_BASE, Reg.S_STRIDE, Reg.T_BASE, Reg.T_STRIDE, *_RESULTS),
               (Reg.E_SHIFT,)),
-    Op.DRV: ((Reg.P, Reg.Q), (Reg.M_BASE, Reg.V_BASE, Reg.G_BASE, Reg.R_BASE, Reg.R_STRIDE,
-                              Reg.YR_BASE, Reg.YR_STRIDE), (Reg.SHIFT, Reg.SHIFT2)),
+    Op.DRV: ((Reg.P, Reg.Q), (Reg.M_BASE, Reg.S_BASE, Reg.V_BASE, Reg.G_BASE, Reg.R_BASE,
+                              Reg.R_STRIDE, Reg.YR_BASE, Reg.YR_STRIDE), (Reg.SHIFT, Reg.SHIFT2)),
     Op.SEL: ((Reg.P,), (Reg.YR_BASE, Reg.YR_STRIDE, Reg.K), ()),
     Op.BUP: ((Reg.P,), (Reg.B_BASE,), (Reg.SHIFT,)),
-    Op.SRT: ((Reg.P, Reg.Q), (Reg.M_BASE, Reg.S_BASE, Reg.L_BASE, Reg.K), ()),
-    Op.TOP: ((Reg.P, Reg.Q), (Reg.M_BASE, Reg.G_BASE, Reg.V_BASE, Reg.V_STRIDE, Reg.F_BASE,
-                              Reg.F_STRIDE, Reg.R_BASE, Reg.R_STRIDE, Reg.L_BASE, Reg.K),
+    Op.SRT: ((Reg.COUNT, Reg.P, Reg.Q), (Reg.M_BASE, Reg.S_BASE, Reg.Y_BASE, Reg.L_BASE, Reg.K),
+             ()),
+    Op.TOP: ((Reg.COUNT, Reg.P, Reg.Q),
+             (Reg.M_BASE, Reg.S_BASE, Reg.Y_BASE, Reg.G_BASE, Reg.V_BASE, Reg.V_STRIDE, Reg.F_BASE,
+              Reg.F_STRIDE, Reg.R_BASE, Reg.R_STRIDE, Reg.L_BASE, Reg.K),
              (Reg.SHIFT, Reg.SHIFT2, Reg.B_SHIFT, Reg.E_SHIFT)),
-    Op.SCT: ((Reg.P,), (Reg.S_BASE, Reg.L_BASE, Reg.K), (Reg.SHIFT,)),
+    Op.SCT: ((Reg.COUNT, Reg.P), (Reg.S_BASE, Reg.S_STRIDE, Reg.R_STRIDE, Reg.L_BASE, Reg.K),
+             (Reg.SHIFT,)),
 }
 #: Instructions whose weights have a format: 2 <= n <= 16, m <= 12, n + m <= 16, ASYMM <= 1, and
 #: n <= 15 if ASYMM.
 FORMATTED = (Op.MVA, Op.MVD, Op.UPD, Op.DRV, Op.TOP, Op.SCT)
+#: Instructions of the list unit.
+LISTS = (Op.SRT, Op.TOP, Op.SCT)
 
 
 @dataclasses.dataclass(frozen=True)

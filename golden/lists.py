@@ -1,20 +1,32 @@
-"""Weight registers (DPFM): lists of (id, value) made by topers from lazy offers, breadth first.
+"""Weight registers (DPFM): lists of (id, value), made by topers.
 
 A list is sorted by falling magnitude; free entries hold zeros at its end. An id is a weight's place
 in the weight memory, {word, half, lane}. :func:`largest` makes the list of a vector: the own
 derivatives of every neuron that multiplies it. :func:`layer` makes the lists of a layer's neurons.
 
-Offers, for one neuron h. Its *sources* are sorted lists, each with a factor, in this order: its own
-derivatives (factor 1); then for each input j, rising, j's own derivatives and j's registers (factor
-slope(j), then weight(j, h)). A queue holds the sources. At first each offers its first entry, in
-order. A source whose offer entered or was summed goes to the end of the queue with its next entry;
-one whose offer was rejected, or which has no further entry, is finished: the entries behind are no
-larger. For distinct ids that is the same list as offering everything, at a fraction of the offers.
-(Where ids meet, a sum of opposite signs can shrink a register after a source has finished: the
-order written here is the definition.)
+A neuron h takes into its toper, one after the other:
 
-The topers of a group, neurons side by side, share the queue: a source is offered while one of them
-has it unfinished, and taken by those that have. So each neuron's list is as if it were alone.
+1. *Shared* derivatives, those by the weights of the layer below. Of input j they are w(j, h)
+   slope(j) times the inputs of j's neuron, which all neurons of that layer share: a rank-one
+   matrix. Its K largest are found in two steps. First the K largest weights of live inputs,
+   c(j) = rne(w(j, h) x slope(j)), are ranked by the toper: in order of rising j. Then, rank by
+   rank, the a-th largest c meets the shared list's entries 1 to K div a, and the products
+   (|c| x |entry| + 2^7) div 2^8 are offered: K others are at least as large as each that is left
+   out. They end where no neuron of the group takes a rank's first product.
+2. The *lazy* sources: the neuron's own list (factor 1), then for each live input, rising, its list
+   of registers (factor slope, then weight). A queue holds the sources. At first each offers its
+   first entry, in order. A source whose offer entered or was summed goes to the end of the queue
+   with its next entry; one whose offer was rejected, or which has no further entry, is finished:
+   the entries behind are no larger.
+
+For distinct ids that is the same list as offering everything, at a fraction of the offers. (Where
+ids meet, a sum of opposite signs can shrink a register after a source has finished: the order
+written here is the definition.)
+
+Inputs of slope 0 offer nothing. Neurons that nobody will ask for (``live``) get no list. Toper t
+serves the lanes t, t + topers, t + 2 topers, ...: a *group* is the lowest live lane that is left of
+each. Its topers share the offers: a source is offered while one of them has it unfinished, and
+taken by those that have. So each neuron's list is as if it were alone.
 """
 
 from __future__ import annotations
@@ -26,25 +38,64 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import Config
-from .toper import CLIPPED, offer
+from .toper import CLIPPED, enter, offer
 
-__all__ = ["OWN", "SHARED", "REGISTERS", "OFFER_CYCLES", "VERDICT_CYCLES", "Sources", "Counts",
-           "largest", "layer"]
+__all__ = ["OWN", "REGISTERS", "IN_FLIGHT", "PRODUCT_BITS", "SORT_AHEAD", "Sources", "Counts",
+           "looking", "reading", "largest", "layer"]
 
-#: Kinds of sources.
-OWN, SHARED, REGISTERS = 0, 1, 2
-#: Cycles between offers, from an offer's issue until its source can be issued again, from the last
-#: issue of a group until the topers can be closed, and of a group beside offers and lists.
-OFFER_CYCLES = 2
-VERDICT_CYCLES = 25
-_LAST_CYCLES = 24
+#: Kinds of lazy sources.
+OWN, REGISTERS = 0, 1
+#: Offers between the issue unit and the topers, at most.
+IN_FLIGHT = 32
+#: Bits that are rounded away from a product of a ranked weight and a shared entry.
+PRODUCT_BITS = 8
+#: Units of a vector (a beat of inputs, a pair) that are read ahead of SRT's filter.
+SORT_AHEAD = 8
+
+# SRT: from a unit's request until it is looked at; from an offer until its toper's smallest
+# magnitude filters; from the last look until the list is over, less its entries.
+_UNIT_CYCLES = 3
+_FILTER_CYCLES = 4
+_SORTED_CYCLES = 3
+# TOP: from an offer's issue until the topers can take it; from its verdict's offer until its source
+# can be issued again.
+_ARRIVAL_CYCLES = 24
+_AGAIN_CYCLES = 4
+# Looking at a vector; reading slopes, or the shared list beside; live neurons; of a tile.
+_LOOKING_CYCLES = 2
+_READING_CYCLES = 4
+_SHARED_CYCLES = 7
+_LIVE_CYCLES = 2
+_TILE_CYCLES = 3
+# A group beside offers and lists; ranks being closed and their list; the products' first and last;
+# from a product's issue until it can end them; own lists and registers.
 _GROUP_CYCLES = 2
+_RANKED_CYCLES = 0
+_PRODUCT_CYCLES = 10
+_PRODUCTS_MORE = 8
+_LAZY_CYCLES = 4
+
+
+def looking(pairs: int) -> int:
+    """Cycles until it is known whether a vector is wanted, after so many of its pairs."""
+    return _LOOKING_CYCLES + pairs
+
+
+def reading(p: int, q: int, live: bool, shared: int, config: Config) -> int:
+    """Cycles of TOP until its offers begin: its inputs' slopes, and by tile its live neurons."""
+    cycles = max((p + 1) // 2, shared + _SHARED_CYCLES if shared else 0) + _READING_CYCLES
+    for first in range(0, q, config.lanes):
+        cycles += _TILE_CYCLES
+        if live:
+            cycles += (min(config.lanes, q - first) + 1) // 2 + _LIVE_CYCLES
+    return cycles
 
 
 class Sources(NamedTuple):
     """Where the lists of each kind lie: first entry, entries of a list, right shift; used or not.
 
-    A scalar is rne(entry x slope x 2^8 / 2^shift), 0 of an unused kind's length.
+    ``own_base`` and ``shared_base`` are entries of the list memory, ``lists_base`` one of each of
+    its banks. A scalar is rne(entry x slope x 2^8 / 2^shift), 0 of an unused kind's length.
     """
 
     own_base: int
@@ -66,7 +117,7 @@ class Counts(NamedTuple):
     clipped : scalars, candidates and sums that saturated.
     issued : offers issued, to one toper or several.
     offered, entered, summed : offers that single topers took, and what became of them.
-    cycles : of all groups until their last verdicts, without the lists being stored.
+    cycles : of all groups.
     """
 
     clipped: int
@@ -78,23 +129,57 @@ class Counts(NamedTuple):
 
 
 @numba.njit(cache=True)
-def _largest(vector: npt.NDArray[np.int16], base: int, tiles: int, lane_bits: int,
-             ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], limit: int) -> None:
-    for i in range(vector.size):
-        identity = (base + (i >> 1) * tiles) << (lane_bits + 1) | (i & 1) << lane_bits
-        offer(ids, values, ids.size, identity, vector[i], limit)
+def _largest(vector: npt.NDArray[np.int16], first: int, unit: int, base: int, tiles: int,
+             lane_bits: int, ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16],
+             ahead: int, unit_cycles: int, filter_cycles: int) -> int:
+    """``first`` element of a unit of ``unit`` elements is the vector's first; returns cycles."""
+    keep = ids.size
+    units = (first + vector.size + unit - 1) // unit
+    taken = np.zeros(units, np.int64)
+    least = np.zeros(filter_cycles, np.int64)
+    now, asked = 0, -1
+    for n in range(units):
+        asked += 1
+        if n >= ahead:
+            asked = max(asked, taken[n - ahead] + 1)
+        arrived = asked + unit_cycles
+        while now < arrived:
+            least[now % filter_cycles] = abs(values[keep - 1])
+            now += 1
+        i = max(n * unit - first, 0)
+        end = min((n + 1) * unit - first, vector.size)
+        more = True
+        while more:
+            bound = least[now % filter_cycles]
+            while i < end and abs(vector[i]) <= bound:
+                i += 1
+            if i < end:
+                identity = (base + (i >> 1) * tiles) << (lane_bits + 1) | (i & 1) << lane_bits
+                enter(ids, values, keep, identity, vector[i])
+                i += 1
+            least[now % filter_cycles] = abs(values[keep - 1])
+            while i < end and abs(vector[i]) <= bound:
+                i += 1
+            more = i < end
+            taken[n] = now
+            now += 1
+    return now
 
 
-def largest(vector: npt.NDArray[np.int16], base: int, tiles: int, keep: int,
-            config: Config) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
-    """The list of the ``keep`` largest elements of ``vector``, ties to the lowest index.
+def largest(vector: npt.NDArray[np.int16], base: int, tiles: int, keep: int, config: Config, *,
+            first: int = 0, unit: int = 2) -> tuple[
+                npt.NDArray[np.int32], npt.NDArray[np.int16], int]:
+    """The list of the ``keep`` largest elements of ``vector``, ties to the lowest index; cycles.
 
     Its ids lack what the neuron adds: the tile and the lane. ``base`` and ``tiles`` are those of
     the matrix that multiplies the vector: M[i, h] is in word base + i div 2 x tiles + h div lanes.
+    The vector is read in units of ``unit`` elements, from element ``first`` of one; only elements
+    above the toper's smallest are offered.
     """
     ids, values = np.zeros(keep, np.int32), np.zeros(keep, np.int16)
-    _largest(vector, base, tiles, config.lane_bits, ids, values, config.element_max)
-    return ids, values
+    cycles = _largest(vector, first, unit, base, tiles, config.lane_bits, ids, values,
+                      SORT_AHEAD, _UNIT_CYCLES, _FILTER_CYCLES)
+    return ids, values, cycles + _SORTED_CYCLES + keep
 
 
 @numba.njit(cache=True, inline="always")
@@ -107,114 +192,220 @@ def _rounded(value: int, shift: int) -> int:
 
 
 @numba.njit(cache=True)
-def _layer(codes: npt.NDArray[np.int16], tiles: int, neurons: int, slopes: npt.NDArray[np.int64],
+def _ranked(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDArray[np.int64],
+            inputs: npt.NDArray[np.int64], factors: npt.NDArray[np.int64], shift: int, limit: int,
+            lanes: int, lane_bits: int, id_mask: int, ids: npt.NDArray[np.int32],
+            values: npt.NDArray[np.int16], counts: npt.NDArray[np.int64]) -> None:
+    """The members' largest weights of live inputs, as lists."""
+    keep = ids.shape[1]
+    for j in inputs:
+        identity = (j // lanes << (lane_bits + 1) & id_mask) | j % lanes
+        word, column = (j >> 1) * tiles + tile, (j & 1) * lanes - tile * lanes
+        counts[1] += 1
+        for h in members:
+            value = _rounded(np.int64(codes[word, column + h]) * factors[j], shift)
+            bounded = min(max(value, -limit), limit)
+            counts[0] += bounded != value
+            counts[2] += 1
+            counts[3] += enter(ids[h], values[h], keep, identity, bounded)
+
+
+@numba.njit(cache=True)
+def _products(shared_ids: npt.NDArray[np.int32], shared: npt.NDArray[np.int64],
+              members: npt.NDArray[np.int64], bits: int, id_mask: int, word_mask: int,
+              ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], more: int,
+              counts: npt.NDArray[np.int64]) -> int:
+    """Ranked weights times the shared list, instead of the former; returns how many."""
+    keep = ids.shape[1]
+    ranks, weights = ids.copy(), values.copy()
+    for h in members:
+        ids[h] = 0
+        values[h] = 0
+    issued, end = 0, 1 << 30
+    for a in range(keep):
+        for i in range(min(keep // (a + 1), shared.size)):
+            if issued == end:
+                return issued
+            taken = 0
+            for h in members:
+                product = np.int64(weights[h, a]) * shared[i]
+                value = (abs(product) + (1 << bits >> 1)) >> bits
+                word = (shared_ids[i] & word_mask) + (ranks[h, a] & word_mask) & id_mask
+                low = (shared_ids[i] | ranks[h, a]) & ~word_mask
+                counts[2] += 1
+                taken += enter(ids[h], values[h], keep, word | low,
+                               -value if product < 0 else value)
+            counts[3] += taken
+            if i == 0 and taken == 0:
+                end = min(end, issued + more)
+            issued += 1
+            counts[1] += 1
+    return issued
+
+
+@numba.njit(cache=True)
+def _lazy(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDArray[np.int64],
+          inputs: npt.NDArray[np.int64], slopes: npt.NDArray[np.int64],
+          list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
+          shift: int, limit: int, lanes: int, lane_bits: int, topers: int, id_mask: int,
+          ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16],
+          counts: npt.NDArray[np.int64], in_flight: int, arrival: int, again: int) -> int:
+    """Own lists and registers; returns the cycle in which the last offer is taken."""
+    keep = ids.shape[1]
+    size = inputs.size + 1
+    kind, index = np.empty(size, np.int64), np.empty(size, np.int64)
+    bank, address = np.empty(size, np.int64), np.empty(size, np.int64)
+    left = np.empty(size, np.int64)
+    alive, ready = np.empty(size, np.int64), np.zeros(size, np.int64)
+    entries = list_ids.shape[1]
+    rows = (lanes + topers - 1) // topers
+    head = waiting = 0
+    everyone = (1 << members.size) - 1
+    if sources.own_length:
+        kind[0], index[0] = OWN, 0
+        bank[0], address[0] = sources.own_base // entries, sources.own_base % entries
+        left[0], alive[0] = sources.own_length, everyone
+        waiting = 1
+    if sources.lists_length:
+        for j in inputs:
+            kind[waiting], index[waiting] = REGISTERS, j
+            bank[waiting] = j % lanes % topers
+            address[waiting] = sources.lists_base + sources.lists_length * (
+                j // lanes * rows + j % lanes // topers)
+            left[waiting], alive[waiting] = sources.lists_length, everyone
+            waiting += 1
+    tail = waiting % size
+    taken = np.full(in_flight, -1, np.int64)
+    issue, last, stall = -1, -1, 0
+    number = 0
+    while waiting:
+        issue = max(issue + 1, ready[head], taken[number % in_flight] + 1)
+        j, mask = index[head], alive[head]
+        entry = np.int64(list_values[bank[head], address[head]])
+        identity = np.int64(list_ids[bank[head], address[head]])
+        if kind[head] == OWN:
+            scalar = _rounded(entry << 8, sources.own_shift)
+        else:
+            scalar = _rounded((entry * slopes[j]) << 8, sources.lists_shift)
+        bounded = min(max(scalar, -limit), limit)
+        counts[0] += bounded != scalar
+        counts[1] += 1
+        last = max(issue + arrival, last + 1 + stall)
+        taken[number % in_flight] = last
+        number += 1
+        word, half = (j >> 1) * tiles + tile, j & 1
+        still = stall = 0
+        for t in range(members.size):
+            if mask >> t & 1 == 0:
+                continue
+            counts[2] += 1
+            if bounded == 0:
+                continue
+            h = members[t]
+            value, mine = bounded, identity
+            if kind[head] == OWN:
+                mine = (mine + (tile << (lane_bits + 1)) & id_mask) | h - tile * lanes
+            else:
+                code = np.int64(codes[word, half * lanes + h - tile * lanes])
+                value = _rounded(code * bounded, shift)
+                if value > limit or value < -limit:
+                    value = min(max(value, -limit), limit)
+                    counts[0] += 1
+            verdict = offer(ids[h], values[h], keep, mine, value, limit)
+            if verdict >= CLIPPED:
+                counts[0] += 1
+                verdict -= CLIPPED
+            if verdict:
+                counts[3] += verdict == 1
+                counts[4] += verdict == 2
+                still |= 1 << t
+                stall |= verdict == 2
+        if still and left[head] > 1:
+            kind[tail], index[tail], bank[tail] = kind[head], j, bank[head]
+            address[tail], left[tail] = address[head] + 1, left[head] - 1
+            alive[tail], ready[tail] = still, last + again
+            tail = tail + 1 if tail + 1 < size else 0
+            waiting += 1
+        head = head + 1 if head + 1 < size else 0
+        waiting -= 1
+    return last
+
+
+@numba.njit(cache=True)
+def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_],
+           slopes: npt.NDArray[np.int64], factors: npt.NDArray[np.int64],
            list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
            shift: int, limit: int, lanes: int, lane_bits: int, topers: int, id_mask: int,
-           ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16],
-           timing: tuple[int, int, int, int]) -> tuple[int, int, int, int, int, int]:
-    inputs, keep = slopes.size, ids.shape[1]
-    size = 2 * inputs + 1
-    kind, index = np.empty(size, np.int64), np.empty(size, np.int64)
-    address, left = np.empty(size, np.int64), np.empty(size, np.int64)
-    alive, ready = np.empty(size, np.int64), np.empty(size, np.int64)
-    clipped = issued = offered = entered = summed = 0
-    cycles = 0
+           ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], in_flight: int,
+           bits: int, timing: tuple[int, int, int, int, int, int, int]
+           ) -> npt.NDArray[np.int64]:
+    arrival, again, group, ranked, product, more, lazy = timing
+    keep, neurons = ids.shape[1], live.size
+    inputs = np.flatnonzero(slopes)
+    counts = np.zeros(6, np.int64)
+    entries = list_ids.shape[1]
+    shared = np.zeros(sources.shared_length, np.int64)
+    shared_ids = np.zeros(sources.shared_length, np.int32)
+    for i in range(shared.size):
+        at = sources.shared_base + i
+        scalar = _rounded(np.int64(list_values[at // entries, at % entries]) << 8,
+                          sources.shared_shift)
+        shared[i] = min(max(scalar, -limit), limit)
+        shared_ids[i] = list_ids[at // entries, at % entries]
+        counts[0] += shared[i] != scalar
+    members = np.empty(topers, np.int64)
+    left = live.copy()
     for tile in range(tiles):
-        for first in range(tile * lanes, min((tile + 1) * lanes, neurons), topers):
-            count = min(topers, (tile + 1) * lanes - first, neurons - first)
-            head = tail = waiting = 0
-            everyone = (1 << count) - 1
-            if sources.own_length:
-                kind[tail], index[tail], address[tail] = OWN, 0, sources.own_base
-                left[tail], alive[tail], ready[tail] = sources.own_length, everyone, 0
-                tail += 1
-            for j in range(inputs):
-                if sources.shared_length:
-                    kind[tail], index[tail], address[tail] = SHARED, j, sources.shared_base
-                    left[tail], alive[tail], ready[tail] = sources.shared_length, everyone, 0
-                    tail += 1
-                if sources.lists_length:
-                    kind[tail], index[tail] = REGISTERS, j
-                    address[tail] = sources.lists_base + j * sources.lists_length
-                    left[tail], alive[tail], ready[tail] = sources.lists_length, everyone, 0
-                    tail += 1
-            waiting = tail
-            tail %= size
-            now = 0
-            start = 0
-            while waiting:
-                now = max(start, ready[head])
-                start = now + timing[0]
-                j, mask = index[head], alive[head]
-                entry = np.int64(list_values[address[head]])
-                identity = list_ids[address[head]]
-                if kind[head] == OWN:
-                    scalar = _rounded(entry << 8, sources.own_shift)
-                elif kind[head] == SHARED:
-                    scalar = _rounded((entry * slopes[j]) << 8, sources.shared_shift)
-                    identity = (identity + (j // lanes << (lane_bits + 1)) & id_mask) | j % lanes
-                else:
-                    scalar = _rounded((entry * slopes[j]) << 8, sources.lists_shift)
-                bounded = min(max(scalar, -limit), limit)
-                clipped += bounded != scalar
-                issued += 1
-                word, half = (j >> 1) * tiles + tile, j & 1
-                still = 0
-                for t in range(count):
-                    if mask >> t & 1 == 0:
-                        continue
-                    offered += 1
-                    if bounded == 0:
-                        continue
-                    h = first + t
-                    value, mine = bounded, identity
-                    if kind[head] == OWN:
-                        mine = ((mine + (tile << (lane_bits + 1)) & id_mask)
-                                | h - tile * lanes)
-                    else:
-                        code = np.int64(codes[word, half * lanes + h - tile * lanes])
-                        value = _rounded(code * bounded, shift)
-                        if value > limit or value < -limit:
-                            value = min(max(value, -limit), limit)
-                            clipped += 1
-                    verdict = offer(ids[h], values[h], keep, mine, value, limit)
-                    if verdict >= CLIPPED:
-                        clipped += 1
-                        verdict -= CLIPPED
-                    if verdict:
-                        entered += verdict == 1
-                        summed += verdict == 2
-                        still |= 1 << t
-                if still and left[head] > 1:
-                    kind[tail], index[tail] = kind[head], j
-                    address[tail], left[tail] = address[head] + 1, left[head] - 1
-                    alive[tail], ready[tail] = still, now + timing[1]
-                    tail = tail + 1 if tail + 1 < size else 0
-                    waiting += 1
-                head = head + 1 if head + 1 < size else 0
-                waiting -= 1
-            if start:
-                now += timing[2]
-            cycles += now + timing[3]
-    return clipped, issued, offered, entered, summed, cycles
+        while True:
+            count = 0
+            for t in range(topers):
+                for h in range(tile * lanes + t, min((tile + 1) * lanes, neurons), topers):
+                    if left[h]:
+                        left[h] = False
+                        members[count] = h
+                        count += 1
+                        break
+            if count == 0:
+                break
+            now = group
+            if shared.size and inputs.size:
+                _ranked(codes, tiles, tile, members[:count], inputs, factors, shift, limit, lanes,
+                        lane_bits, id_mask, ids, values, counts)
+                now += inputs.size + arrival + ranked + keep
+                now += product + _products(shared_ids, shared, members[:count], bits, id_mask,
+                                           -1 << (lane_bits + 1), ids, values, more, counts)
+            if sources.own_length or sources.lists_length and inputs.size:
+                now += lazy + (shared.size > 0 and inputs.size > 0) + _lazy(
+                    codes, tiles, tile, members[:count], inputs, slopes, list_ids, list_values,
+                    sources, shift, limit, lanes, lane_bits, topers, id_mask, ids, values, counts,
+                    in_flight, arrival, again)
+            counts[5] += now + keep
+    return counts
 
 
-def layer(codes: npt.NDArray[np.int16], neurons: int, slopes: npt.NDArray[np.int64],
+def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
+          slopes: npt.NDArray[np.int64], factors: npt.NDArray[np.int64],
           list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
           shift: int, keep: int, config: Config) -> tuple[
               npt.NDArray[np.int32], npt.NDArray[np.int16], Counts]:
-    """The lists (neurons, keep) of a layer.
+    """The lists (neurons, keep) of a layer; those of neurons that are not live are zero.
 
     Parameters
     ----------
     codes : (words, 2 x lanes) int16, the operands M[j, h] of the layer's matrix.
-    slopes : (inputs,) of the layer below.
-    list_ids, list_values : the list memory.
-    sources, shift : see :class:`Sources`; a candidate is rne(weight x scalar / 2^shift), clamped.
+    live : (neurons,), which of them get a list.
+    slopes, factors : (inputs,) of the layer below: slopes, and what ranked weights are multiplied
+        by, at most 255.
+    list_ids, list_values : (banks, entries), the list memory.
+    sources, shift : see :class:`Sources`; a candidate, and a ranked weight, is
+        rne(weight x scalar / 2^shift), clamped.
     """
+    neurons = live.size
     ids, values = np.zeros((neurons, keep), np.int32), np.zeros((neurons, keep), np.int16)
-    counts = _layer(codes, config.tiles(neurons), neurons, slopes, list_ids, list_values, sources,
-                    shift, config.element_max, config.lanes, config.lane_bits, config.toper_lanes,
-                    (1 << config.id_bits) - 1, ids, values,
-                    (OFFER_CYCLES, VERDICT_CYCLES, _LAST_CYCLES, _GROUP_CYCLES))
-    return ids, values, Counts(*counts)
+    counts = _layer(codes, config.tiles(neurons), live, slopes, factors, list_ids, list_values,
+                    sources, shift, config.element_max, config.lanes, config.lane_bits,
+                    config.toper_lanes, (1 << config.id_bits) - 1, ids, values, IN_FLIGHT,
+                    PRODUCT_BITS,
+                    (_ARRIVAL_CYCLES, _AGAIN_CYCLES, _GROUP_CYCLES, _RANKED_CYCLES,
+                     _PRODUCT_CYCLES, _PRODUCTS_MORE, _LAZY_CYCLES))
+    return ids, values, Counts(*counts.tolist())

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 from .clock import Clock
 from .config import Config
-from .isa import FLAGS, REGISTER_BITS, Cause, Instruction, Op, Reg, Space, decode, sign_extend
+from .isa import (
+    FLAGS,
+    LISTS,
+    REGISTER_BITS,
+    Cause,
+    Flag,
+    Instruction,
+    Op,
+    Reg,
+    Space,
+    decode,
+    sign_extend,
+)
 from .state import LOADABLE, STORABLE, State, beats_per_unit, depth
 from .tensor import Fault, execute
 
@@ -126,6 +138,7 @@ class Machine:
             elif op is Op.WAIT:
                 self.clock.wait_transfer()
             else:
+                self.clock.pc = self.pc
                 self.execute(op, imm)
                 r[Reg.MAX_ERROR] = self.state.max_error
         self.pc = next_pc
@@ -134,7 +147,9 @@ class Machine:
         """Execute a tensor instruction; to be overridden by what only counts."""
         execute(op, self.state, self.registers, flags)
         self.clock.tensor(op, self.registers, flags,
-                          self.state.offers.cycles if op is Op.TOP else 0)
+                          self.state.list_cycles if op in LISTS else 0,
+                          self.state.live if op in (Op.MVA, Op.UPD, Op.DRV) else None,
+                          self.state.below, self.state.selected if op is Op.SEL else None)
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         """Move data between DDR and a local memory; likewise."""
@@ -143,9 +158,10 @@ class Machine:
         else:
             self.state.store(space, local, units, byte)
 
-    def _transfer(self, op: Op, number: int) -> None:
+    def _transfer(self, op: Op, flags: int) -> None:
+        number, beside = flags & ~int(Flag.BESIDE), flags & Flag.BESIDE != 0
         allowed = LOADABLE if op is Op.LOAD else STORABLE
-        if number not in allowed:
+        if number not in allowed or (beside and number > Space.TARGET):
             raise Fault(Cause.ILLEGAL)
         space, r = Space(number), self.registers
         units, local = r[Reg.LENGTH], r[Reg.LOCAL]
@@ -158,4 +174,5 @@ class Machine:
         if byte + 8 * beats > self.state.ddr.size:
             raise Fault(Cause.BUS_READ if op is Op.LOAD else Cause.BUS_WRITE)
         self.move(op, space, units, local, byte)
-        self.clock.transfer(byte, beats, op is Op.STORE, op is Op.LOAD and space <= Space.TARGET)
+        self.clock.transfer(byte, beats, op is Op.STORE, op is Op.LOAD and space <= Space.TARGET,
+                            beside)

@@ -10,7 +10,7 @@ import dataclasses
 import enum
 
 __all__ = ["Access", "Register", "REGISTERS", "Control", "Status", "PROGRAM_WINDOW",
-           "ADDRESS_BITS", "IDENTITY", "SATURATIONS", "address"]
+           "ADDRESS_BITS", "COUNTER_ONE", "IDENTITY", "SATURATIONS", "address"]
 
 #: Value of register ID: "TGNT" in ASCII, big-endian.
 IDENTITY = 0x54474E54
@@ -55,6 +55,9 @@ class Register:
     words: int = 1
 
 
+#: Bit of register COUNTER_PC: only one tensor instruction's cycles count.
+COUNTER_ONE = 1 << 31
+
 #: The saturation counters, in the order of their registers.
 SATURATIONS = ("logit", "activation", "error", "derivative", "weight", "bias")
 
@@ -82,6 +85,14 @@ REGISTERS = (
       for i, name in enumerate(SATURATIONS)),
     Register("REPORT", 0x48 + 4 * len(SATURATIONS), Access.RO, "what the program left in its "
              "register REPORT (24 bits): the compiler's programs count skipped batches there"),
+    Register("COUNTER_SELECT", 0x4C + 4 * len(SATURATIONS), Access.RW, "number of the counter that "
+             "COUNTER shows"),
+    Register("COUNTER_PC", 0x50 + 4 * len(SATURATIONS), Access.RW, "with bit 31: the counters "
+             "count only from the start of the tensor instruction at the word in 15:0 to the next "
+             "one's; to be written while nothing runs"),
+    Register("COUNTER", 0x54 + 4 * len(SATURATIONS), Access.RO, "cycles of the program that runs "
+             "or ran last in which the selected counter's event held, modulo 2^32; a few cycles "
+             "old"),
 )
 
 _BY_NAME = {register.name: register for register in REGISTERS}

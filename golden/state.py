@@ -26,7 +26,7 @@ def depth(space: Space, config: Config) -> int:
     return {Space.INPUT: config.input_beats, Space.TARGET: config.target_beats,
             Space.WEIGHT: config.weight_words, Space.BIAS: config.bias_pairs,
             Space.LOGIT: config.logit_pairs, Space.PAIR: config.pairs,
-            Space.LIST: config.list_entries}[space]
+            Space.LIST: config.toper_lanes * config.list_entries}[space]
 
 
 class State:
@@ -41,9 +41,15 @@ class State:
     pairs : (pairs, 2) int16, elements of the pair memory.
     rows : (rows, lanes) int16, elements of the row memory.
     logits : (logit_pairs, 2) int16.
-    list_ids, list_values : (list_entries,) int32 and int16, the list memory.
+    list_ids, list_values : (toper_lanes * list_entries,) int32 and int16, the list memory, bank
+        after bank.
     ddr : uint8, the external memory.
-    offers : what the last TOP came to; its cycles depend on it.
+    offers : what the last TOP came to.
+    list_cycles : of the last SRT, TOP or SCT, those that depend on its data.
+    live : which pairs of scalars of the last MVA or UPD, or of own activations of the last DRV,
+        were not zero: cycles depend on it.
+    below : which activations of the layer below were not zero, of the last DRV; likewise.
+    neurons, selected : neurons that the last DRV made rows of, and that the last SEL selected.
     random : state of the random generator.
     loss, correct, samples, max_error : what LOSS counted.
     saturations : count by name, see :data:`tangente.golden.registers.SATURATIONS`.
@@ -58,17 +64,21 @@ class State:
         self.pairs = np.zeros((config.pairs, 2), np.int16)
         self.rows = np.zeros((config.rows, config.lanes), np.int16)
         self.logits = np.zeros((config.logit_pairs, 2), np.int16)
-        self.list_ids = np.zeros(config.list_entries, np.int32)
-        self.list_values = np.zeros(config.list_entries, np.int16)
+        self.list_ids = np.zeros(config.toper_lanes * config.list_entries, np.int32)
+        self.list_values = np.zeros(config.toper_lanes * config.list_entries, np.int16)
         self.ddr = np.zeros(ddr_bytes, np.uint8)
         self.random = 1
         self.offers = lists.Counts(0, 0, 0, 0, 0, 0)
+        self.live = np.ones((1, 1), np.bool_)
+        self.below = np.zeros(0, np.int64)
+        self.list_cycles = 0
         self.clear_counters()
 
     def clear_counters(self) -> None:
         """What START does."""
         self.loss = self.correct = self.samples = self.max_error = 0
         self.saturations = dict.fromkeys(SATURATIONS, 0)
+        self.neurons = self.selected = 0
 
     def _view(self, space: Space) -> np.ndarray:
         """The memory of ``space`` as (units, bytes) uint8; a copy where it is padded."""

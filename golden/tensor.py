@@ -12,11 +12,18 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from . import lfsr, lists, update
+from . import lfsr, update
 from .activation import activate, slope
 from .formats import Integers, requantise, round_shift
-from .isa import FORMATTED, OPERANDS, Cause, Flag, Op, Post, Reg
+from .isa import FORMATTED, LIVE_MAX, OPERANDS, Cause, Flag, Op, Post, Reg
+from .list_tensor import ListTensor
 from .loss import softmax_errors, squared_errors
+from .operands import Fault, write_runs
+from .operands import address as _address
+from .operands import last as _last
+from .operands import operand as _operand
+from .operands import pairs as _pairs
+from .operands import runs as _runs
 from .selector import select
 from .state import State
 
@@ -24,55 +31,6 @@ __all__ = ["Fault", "execute"]
 
 _LIMIT = 1 << 16
 _COUNT_MAX = 4095
-
-
-class Fault(Exception):
-    """The instruction halts the engine; ``cause`` says why."""
-
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(cause.name)
-        self.cause = cause
-
-
-def _operand(condition: bool) -> None:
-    if not condition:
-        raise Fault(Cause.OPERAND)
-
-
-def _address(condition: bool) -> None:
-    if not condition:
-        raise Fault(Cause.ADDRESS)
-
-
-def _pairs(width: int) -> int:
-    return (width + 1) // 2
-
-
-def _last(base: int, stride: int, count: int, length: int) -> int:
-    """One past the highest address of ``count`` runs of ``length``."""
-    return base + (count - 1) * stride + length
-
-
-def _runs(memory: npt.NDArray[np.generic], base: int, stride: int, count: int,
-          length: int) -> npt.NDArray[np.generic]:
-    """A view of ``count`` runs of ``length`` units: (count, length, elements of a unit).
-
-    The caller has checked the addresses.
-    """
-    unit, element = memory.strides
-    return np.ndarray((count, length, memory.shape[1]), memory.dtype, memory, base * unit,
-                      (stride * unit, unit, element))
-
-
-def _write_runs(memory: npt.NDArray[np.int16], base: int, stride: int,
-                values: npt.NDArray[np.integer]) -> None:
-    """Write ``values`` (count, length, elements); where runs overlap, the later one stays."""
-    count, length = values.shape[:2]
-    if stride >= length or count == 1:
-        _runs(memory, base, stride, count, length)[:] = values
-        return
-    for b in range(count):
-        memory[base + b * stride:base + b * stride + length] = values[b]
 
 
 @numba.njit(cache=True)
@@ -89,7 +47,7 @@ def _matrix(words: npt.NDArray[np.int16], tiles: int, mask: int, half_code: int,
 
 
 @numba.njit(cache=True)
-def _own(words: npt.NDArray[np.int16], mask: int, half_code: int,
+def _own(words: npt.NDArray[np.int16], neurons: npt.NDArray[np.int64], mask: int, half_code: int,
          slopes: npt.NDArray[np.int16], shift: int, limit: int,
          result: npt.NDArray[np.int16]) -> int:
     """Rounded products of codes and slopes to ``result`` (neurons, tiles, lanes); how many clamped.
@@ -100,7 +58,8 @@ def _own(words: npt.NDArray[np.int16], mask: int, half_code: int,
     half = np.int64(1) << shift >> 1
     low = (np.int64(1) << shift) - 1
     saturated = 0
-    for h in range(result.shape[0]):
+    for n in range(result.shape[0]):
+        h = neurons[n]
         for t in range(tiles):
             word = words[h // 2 * tiles + t, h % 2 * lanes:]
             for lane in range(lanes):
@@ -109,26 +68,12 @@ def _own(words: npt.NDArray[np.int16], mask: int, half_code: int,
                 value -= (total & low == 0) & (value & 1) & (shift > 0)
                 clamped = min(max(value, -limit), limit)
                 saturated += clamped != value
-                result[h, t, lane] = clamped
+                result[n, t, lane] = clamped
     return saturated
 
 
-class _Tensor:
+class _Tensor(ListTensor):
     """One tensor instruction: registers ``r``, flags, state."""
-
-    def __init__(self, state: State, registers: list[int], flags: int) -> None:
-        self.s = state
-        self.r = registers
-        self.flags = flags
-        self.config = state.config
-        self.lanes = state.config.lanes
-
-    def __getitem__(self, register: Reg) -> int:
-        return self.r[register]
-
-    def has(self, flag: Flag) -> bool:
-        """Whether ``flag`` is set; as plain integers, which are much faster than enumerations."""
-        return int.__and__(self.flags, flag) != 0
 
     # --- operand checks -------------------------------------------------------------------------
 
@@ -204,7 +149,7 @@ class _Tensor:
         n, pairs = values.shape[0], values.shape[1] // 2
         base, stride = self[Reg.Y_BASE], self[Reg.Y_STRIDE]
         _address(_last(base, stride, n, pairs) <= len(memory))
-        _write_runs(memory, base, stride, values.reshape(n, pairs, 2))
+        write_runs(memory, base, stride, values.reshape(n, pairs, 2))
 
     def write_rows(self, values: Integers, width: int, base: int, stride: int) -> None:
         """Write (samples, even width) as zero-padded rows."""
@@ -212,7 +157,7 @@ class _Tensor:
         _address(_last(base, stride, n, tiles) <= self.config.rows)
         padded = np.zeros((n, tiles * self.lanes), np.int16)
         padded[:, :values.shape[1]] = values
-        _write_runs(self.s.rows, base, stride, padded.reshape(n, tiles, self.lanes))
+        write_runs(self.s.rows, base, stride, padded.reshape(n, tiles, self.lanes))
 
     def bias_pairs(self, width: int) -> slice:
         base = self[Reg.B_BASE]
@@ -274,17 +219,28 @@ class _Tensor:
     # --- instructions ---------------------------------------------------------------------------
 
     def mva(self) -> None:
-        self.post(self.scalars(self[Reg.P]) @ self.matrix(), self[Reg.Q])
+        scalars = self.scalars(self[Reg.P])
+        self.s.live = self.live(scalars)
+        self.post(scalars @ self.matrix(), self[Reg.Q])
+
+    @staticmethod
+    def live(scalars: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+        """Which pairs of (samples, even width) are not zero: (samples, pairs)."""
+        return np.any(scalars.reshape(len(scalars), -1, 2), axis=2)
 
     def mvd(self) -> None:
         self.post(self.vectors() @ self.matrix().T, self[Reg.P])
 
     def mvr(self) -> None:
-        p, tiles = self[Reg.P], self.config.tiles(self[Reg.Q])
-        base, stride = self[Reg.V_BASE], self[Reg.V_STRIDE]
-        _address(_last(base, stride, p, tiles) <= self.config.rows)
-        rows = _runs(self.s.rows, base, stride, p, tiles).astype(np.float64).reshape(p, -1)
-        self.post(self.scalars(p)[:, :p] @ rows, self[Reg.Q])
+        n, p, tiles = self[Reg.COUNT], self[Reg.P], self.config.tiles(self[Reg.Q])
+        base, stride, between = self[Reg.V_BASE], self[Reg.V_STRIDE], self[Reg.R_STRIDE]
+        _address(base + (n - 1) * between + (p - 1) * stride + tiles <= self.config.rows)
+        scalars = self.scalars(p)[:, :p]
+        sums = np.empty((n, tiles * self.lanes))
+        for b in range(n):
+            rows = _runs(self.s.rows, base + b * between, stride, p, tiles)
+            sums[b] = scalars[b] @ rows.astype(np.float64).reshape(p, -1)
+        self.post(sums, self[Reg.Q])
 
     def rule(self) -> tuple[update.Form, int | None]:
         """The update rule, and the generator's state, advanced, if it takes random bits."""
@@ -300,12 +256,14 @@ class _Tensor:
         form, state = self.rule()
         slots, base = self.words(), self[Reg.M_BASE]
         scalars, vectors = self.scalars(self[Reg.P]), self.vectors()
+        self.s.live = self.live(scalars)
         if state is not None:
             self.s.random = state
         i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
         d = (scalars.T @ vectors).reshape(i, 2, t, self.lanes).transpose(0, 2, 1, 3)
         d = d.reshape(i * t, 2 * self.lanes).astype(np.int64)
-        self.count("weight", update.apply(slots, d, state, base, form))
+        changes = np.repeat(self.s.live.any(0), t)
+        self.count("weight", update.apply(slots, d, changes, state, base, form))
 
     def loss(self) -> None:
         p, n = self[Reg.P], self[Reg.COUNT]
@@ -335,28 +293,49 @@ class _Tensor:
         self.write_errors(errors, p)
 
     def drv(self) -> None:
-        _operand(self[Reg.TILES] < 256)
         p, q, deep = self[Reg.P], self[Reg.Q], self[Reg.TILES]
+        only_live = self.has(Flag.LIVE)
+        _operand(deep < 256 and (not only_live or p <= LIVE_MAX) and (not deep or q <= LIVE_MAX))
         tiles = self.config.tiles(q)
         words = self.words()
+        own = np.ones((1, _pairs(p)), np.bool_)
+        neurons = np.arange(p)
+        if only_live:
+            a = self.activations(self[Reg.S_BASE], p)
+            own, neurons = self.live(a[None]), np.flatnonzero(a)
         _address(self[Reg.V_BASE] + tiles <= self.config.rows)
-        slopes = self.s.rows[self[Reg.V_BASE]:self[Reg.V_BASE] + tiles]
-        rows = np.empty((p, deep + tiles, self.lanes), np.int16)
-        limit = self.config.element_max
-        self.count("derivative", _own(words, self.code_mask, self.half_code, slopes,
-                                      self[Reg.SHIFT2], limit, rows[:, deep:]))
-        if deep:
-            scale = self.slopes(q)
-            base, stride = self[Reg.R_BASE], self[Reg.R_STRIDE]
-            _address(_last(base, stride, q, deep) <= self.config.rows)
-            below = _runs(self.s.rows, base, stride, q, deep).astype(np.float64).reshape(q, -1)
-            values, clipped = requantise((self.matrix()[:p, :q] * scale) @ below, self[Reg.SHIFT],
-                                         self.config.element_bits)
-            self.count("derivative", clipped)
-            rows[:, :deep] = values.reshape(p, deep, self.lanes)
         base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
-        _address(_last(base, stride, p, deep + tiles) <= self.config.rows)
-        _write_runs(self.s.rows, base, stride, rows)
+        _address(_last(base, stride, 2 * _pairs(p) if only_live else p, deep + tiles)
+                 <= self.config.rows)
+        slopes = self.s.rows[self[Reg.V_BASE]:self[Reg.V_BASE] + tiles]
+        if not self.has(Flag.SIGMOID):
+            slopes = (slopes > 0).astype(np.int16)
+        rows = np.empty((len(neurons), deep + tiles, self.lanes), np.int16)
+        limit = self.config.element_max
+        self.count("derivative", _own(words, neurons, self.code_mask, self.half_code, slopes,
+                                      self[Reg.SHIFT2], limit, rows[:, deep:]))
+        below = np.zeros(0, np.int64)
+        if deep:
+            a = self.activations(self[Reg.G_BASE], q)
+            below = np.flatnonzero(a)
+            first, between = self[Reg.R_BASE], self[Reg.R_STRIDE]
+            _address(_last(first, between, 2 * _pairs(q), deep) <= self.config.rows)
+            registers = _runs(self.s.rows, first, between, len(below), deep).astype(np.float64)
+            scale = slope(a, self.has(Flag.SIGMOID), self.config)[below]
+            weights = self.matrix()[neurons][:, below] * scale
+            values, clipped = requantise(weights @ registers.reshape(len(below), deep * self.lanes),
+                                         self[Reg.SHIFT], self.config.element_bits)
+            self.count("derivative", clipped)
+            rows[:, :deep] = values.reshape(len(neurons), deep, self.lanes)
+        if len(neurons):
+            write_runs(self.s.rows, base, stride, rows)
+        self.s.neurons = len(neurons)
+        self.s.live, self.s.below = own, below
+
+    def activations(self, base: int, width: int) -> npt.NDArray[np.int16]:
+        """The activations at pair ``base``, padded to pairs."""
+        _address(base + _pairs(width) <= self.config.pairs)
+        return self.s.pairs[base:base + _pairs(width)].reshape(-1)
 
     def slopes(self, width: int) -> Integers:
         """The slopes of the ``width`` activations at G_BASE."""
@@ -370,9 +349,14 @@ class _Tensor:
         _operand(1 <= tiles < 256)
         base, stride = self[Reg.YR_BASE], self[Reg.YR_STRIDE]
         _address(_last(base, stride, p, tiles) <= self.config.rows)
+        if self.has(Flag.LIVE):
+            p = min(p, self.s.neurons)
+        self.s.selected = p
+        if p == 0:
+            return
         values = _runs(self.s.rows, base, stride, p, tiles).copy()
         select(values.reshape(p, -1), self[Reg.K], self.config.element_bits)
-        _write_runs(self.s.rows, base, stride, values)
+        write_runs(self.s.rows, base, stride, values)
 
     def bup(self) -> None:
         memory = self.s.biases[self.bias_pairs(self[Reg.P])].astype(np.int64)
@@ -380,65 +364,6 @@ class _Tensor:
         self.count("bias", clipped)
         self.s.biases[self.bias_pairs(self[Reg.P])] = np.stack(
             [bias, np.zeros_like(bias)], 2).astype(np.int16)
-
-    # --- weight registers -----------------------------------------------------------------------
-
-    def keep(self) -> int:
-        """K, which the topers must have."""
-        _operand(1 <= self[Reg.K] <= self.config.toper_registers)
-        return self[Reg.K]
-
-    def entries(self, base: int, length: int) -> slice:
-        """List entries that exist."""
-        _address(base + length <= self.config.list_entries)
-        return slice(base, base + length)
-
-    def srt(self) -> None:
-        keep, p = self.keep(), self[Reg.P]
-        self.words()
-        memory = self.s.inputs.reshape(-1, 2) if self.has(Flag.INPUT) else self.s.pairs
-        base = self[Reg.S_BASE]
-        _address(base + _pairs(p) <= len(memory))
-        result = self.entries(self[Reg.L_BASE], keep)
-        vector = memory[base:base + _pairs(p)].reshape(-1)[:p].astype(np.int16)
-        self.s.list_ids[result], self.s.list_values[result] = lists.largest(
-            vector, self[Reg.M_BASE], self.config.tiles(self[Reg.Q]), keep, self.config)
-
-    def top(self) -> None:
-        keep, p, q = self.keep(), self[Reg.P], self[Reg.Q]
-        _operand(2 * p + 1 <= self.config.queue_entries)
-        used = [self.has(flag) for flag in (Flag.OWN, Flag.SHARED, Flag.LISTS)]
-        own, shared, deep = (self[reg] if on else 0 for reg, on in zip(
-            (Reg.F_STRIDE, Reg.V_STRIDE, Reg.R_STRIDE), used))
-        # A list that is used has entries: its first one is offered before its end is looked at.
-        _operand(all(length for length, on in zip((own, shared, deep), used) if on))
-        codes = self.words() & np.int16(self.code_mask) | np.int16(self.half_code)
-        slopes = self.slopes(p)
-        self.entries(self[Reg.F_BASE] if own else 0, own)
-        self.entries(self[Reg.V_BASE] if shared else 0, shared)
-        self.entries(self[Reg.R_BASE] if deep else 0, deep * p)
-        result = self.entries(self[Reg.L_BASE], q * keep)
-        sources = lists.Sources(
-            self[Reg.F_BASE], own, self[Reg.E_SHIFT], self[Reg.V_BASE], shared, self[Reg.B_SHIFT],
-            self[Reg.R_BASE], deep, self[Reg.SHIFT2])
-        ids, values, counts = lists.layer(codes, q, slopes, self.s.list_ids, self.s.list_values,
-                                          sources, self[Reg.SHIFT], keep, self.config)
-        self.count("derivative", counts.clipped)
-        self.s.list_ids[result], self.s.list_values[result] = ids.ravel(), values.ravel()
-        self.s.offers = counts
-
-    def sct(self) -> None:
-        keep, p = self.keep(), self[Reg.P]
-        form, state = self.rule()
-        base = self[Reg.S_BASE]
-        _address(base + _pairs(p) <= self.config.pairs)
-        source = self.entries(self[Reg.L_BASE], p * keep)
-        if state is not None:
-            self.s.random = state
-        errors = self.s.pairs[base:base + _pairs(p)].reshape(-1)[:p].astype(np.int64)
-        d = np.repeat(errors, keep) * self.s.list_values[source]
-        self.count("weight", update.scatter(self.s.weights, self.s.list_ids[source], d, state,
-                                            self.config.lane_bits, form))
 
 
 _METHODS = {Op.MVA: _Tensor.mva, Op.MVD: _Tensor.mvd, Op.MVR: _Tensor.mvr, Op.UPD: _Tensor.upd,

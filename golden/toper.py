@@ -21,7 +21,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Verdict", "Toper", "offer", "CLIPPED"]
+__all__ = ["Verdict", "Toper", "offer", "enter", "CLIPPED"]
 
 
 class Verdict(enum.IntEnum):
@@ -74,6 +74,21 @@ def offer(ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], keep: int, 
     ids[place] = identity
     values[place] = value
     return verdict
+
+
+@numba.njit(cache=True, inline="always")
+def enter(ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], keep: int, identity: int,
+          value: int) -> int:
+    """Offer an id that is known not to be held; returns whether it entered."""
+    if abs(value) <= abs(values[keep - 1]):
+        return _REJECTED
+    place = keep - 1
+    while place > 0 and abs(values[place - 1]) < abs(value):
+        ids[place], values[place] = ids[place - 1], values[place - 1]
+        place -= 1
+    ids[place] = identity
+    values[place] = value
+    return _ENTERED
 
 
 class Toper:

@@ -121,9 +121,12 @@ def _bits(y: np.uint64, table: npt.NDArray[np.uint8], lane: int, count: int) -> 
 
 @numba.njit(cache=True)
 def _apply(slots: npt.NDArray[np.int16], d: npt.NDArray[np.int64],
-           mixed: npt.NDArray[np.uint64], table: npt.NDArray[np.uint8], form: Form) -> int:
+           changes: npt.NDArray[np.bool_], mixed: npt.NDArray[np.uint64],
+           table: npt.NDArray[np.uint8], form: Form) -> int:
     clamped = 0
     for w in range(slots.shape[0]):
+        if not changes[w]:
+            continue
         for i in range(slots.shape[1]):
             random = 0
             # The floor of a fraction is zero: no random bits are needed for d = 0.
@@ -142,24 +145,25 @@ def _scatter(weights: npt.NDArray[np.int16], ids: npt.NDArray[np.int32],
     lanes = weights.shape[1] // 2
     for i in range(ids.size):
         lane = ids[i] & ((1 << lane_bits) - 1)
-        if lane >= lanes:
+        if lane >= lanes or d[i] == 0:
             continue
         word, column = ids[i] >> (lane_bits + 1), (ids[i] >> lane_bits & 1) * lanes + lane
         random = 0
-        if form.random and d[i] != 0:
+        if form.random:
             random = _bits(mixed[i], table, column, form.random)
         weights[word, column], more = _change(np.int64(weights[word, column]), d[i], random, form)
         clamped += more
     return clamped
 
 
-def apply(slots: npt.NDArray[np.int16], d: Integers, state: int | None, first_word: int,
-          form: Form) -> int:
+def apply(slots: npt.NDArray[np.int16], d: Integers, changes: npt.NDArray[np.bool_],
+          state: int | None, first_word: int, form: Form) -> int:
     """Change ``slots`` (words, 2 x lanes) in place.
 
     Parameters
     ----------
     d : summed products, of the same shape.
+    changes : (words,), whether a word's scalars are not all zero; the others stay as they are.
     state : the generator's state for this update, or None where the rule takes no random bits.
     first_word : address of the first word.
 
@@ -169,7 +173,7 @@ def apply(slots: npt.NDArray[np.int16], d: Integers, state: int | None, first_wo
     """
     words = np.arange(first_word, first_word + len(slots), dtype=np.uint64)
     mixed = lfsr.mix(state or 0, words if form.random else words[:1])
-    return int(_apply(slots, d, mixed, lfsr.lane_masks(slots.shape[1] // 2), form))
+    return int(_apply(slots, d, changes, mixed, lfsr.lane_masks(slots.shape[1] // 2), form))
 
 
 def scatter(weights: npt.NDArray[np.int16], ids: npt.NDArray[np.int32], d: Integers,
@@ -180,7 +184,7 @@ def scatter(weights: npt.NDArray[np.int16], ids: npt.NDArray[np.int32], d: Integ
     ----------
     ids : (count,) places, {word, half, lane of ``lane_bits`` bits}; lanes that do not exist are
         passed over.
-    d : (count,) what each is changed by.
+    d : (count,) what each is changed by; a slot is not touched for a zero.
     state : as for :func:`apply`: the bits are those that UPD would take for that slot.
     """
     words = (ids >> (lane_bits + 1)).astype(np.uint64)

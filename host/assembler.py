@@ -140,9 +140,9 @@ class Program:
         self.set(**operands)
         self._emit(op, Reg.R0, int(flags))
 
-    def load(self, space: Space) -> None:
+    def load(self, space: Space, flags: Flag | int = 0) -> None:
         """Start a transfer from DDR, address LOCAL, DDR and LENGTH."""
-        self._emit(Op.LOAD, Reg.R0, int(space))
+        self._emit(Op.LOAD, Reg.R0, int(space) | int(flags))
 
     def store(self, space: Space) -> None:
         """Start a transfer to DDR."""

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from .network import Network
 from .options import Options
+from .targets import Targets
 
 __all__ = ["Calibration", "LayerScale", "calibrate", "load_scales"]
 
@@ -113,12 +114,15 @@ def _forward(network: Network, matrices: list[Reals], images: Reals) -> list[Rea
 
 
 def _errors(network: Network, matrices: list[Reals], activations: list[Reals],
-            labels: npt.NDArray[np.integer]) -> list[Reals]:
-    """Derivatives of each sample's loss by the sums of all layers (softmax, cross entropy)."""
+            labels: Targets) -> list[Reals]:
+    """Derivatives of each sample's loss by the sums of all layers."""
     logits = activations[-1]
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    error = shares / shares.sum(1, keepdims=True)
-    error[np.arange(len(labels)), labels] -= 1
+    if network.options.loss == "mse":
+        error = logits - labels
+    else:
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        error = shares / shares.sum(1, keepdims=True)
+        error[np.arange(len(labels)), labels] -= 1
     result = [error]
     for index in range(len(matrices) - 1, 0, -1):
         a = activations[index - 1]
@@ -128,9 +132,10 @@ def _errors(network: Network, matrices: list[Reals], activations: list[Reals],
     return result[::-1]
 
 
-def calibrate(options: Options, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer],
-              ) -> Calibration:
+def calibrate(options: Options, images: npt.NDArray[np.uint8], labels: Targets) -> Calibration:
     """Measure the ranges of a network's layers on ``images`` (samples, inputs) and ``labels``.
+
+    ``labels`` are class numbers (samples,), or for the loss "mse" targets (samples, outputs).
 
     Raises
     ------

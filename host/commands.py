@@ -18,7 +18,7 @@ from .cli import FAILURE, LARGE_LAYERS, UsageError
 from .options import Options
 from .progress import Event, Progress
 
-__all__ = ["calibrate", "cycles", "demo", "doctor", "isa", "results", "train"]
+__all__ = ["calibrate", "cycles", "demo", "doctor", "isa", "results", "synth", "train"]
 
 #: Test accuracy that the demo must reach.
 DEMO_FLOOR = 0.93
@@ -73,6 +73,10 @@ def cycles(args: argparse.Namespace) -> int:
     from .cycles import measure, predict
 
     options = _options(args)
+    if args.batches < 1:
+        raise UsageError(f"--batches must be at least 1, not {args.batches!r}")
+    if args.measure or args.plot is not None:
+        return _activity(args, options)
     if options.weight_registers or options.skip_below:
         # Offers and skipped batches depend on the data: some of it is trained on.
         from . import data
@@ -86,17 +90,37 @@ def cycles(args: argparse.Namespace) -> int:
     return 0
 
 
+def _activity(args: argparse.Namespace, options: Options) -> int:
+    """``tangente cycles --measure`` and ``--plot``: code 1 if the golden clock differs."""
+    from . import activity, data
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    measured = activity.measure_activity(options, data.load(options.dataset, args.data),
+                                         batches=args.batches, draw=args.plot is not None,
+                                         report=progress)
+    if args.json != "-":
+        print(measured.text())
+    _write_json(args.json, measured.to_json())
+    if args.plot is not None:
+        activity.plot(measured, args.plot)
+        progress(f"wrote {args.plot}")
+    return FAILURE if measured.differences else 0
+
+
 def calibrate(args: argparse.Namespace) -> int:
     """``tangente calibrate``."""
     from . import data
     from .calibration import calibrate as measure
+    from .targets import wanted
 
     options = _options(args)
     if args.measure < 1:
         raise UsageError(f"--measure must be at least 1, not {args.measure!r}")
     dataset = data.load(options.dataset, args.data)
     result = measure(options, dataset.train_images[:args.measure],
-                     dataset.train_labels[:args.measure])
+                     wanted(options, dataset.train_labels[:args.measure], dataset.classes))
     if args.json != "-":
         print(result.text())
     _write_json(args.json, result.to_json())
@@ -125,6 +149,42 @@ def results(args: argparse.Namespace) -> int:
     readme.write_text(reference.fill(readme.read_text(encoding="utf-8"), "results", table),
                       encoding="utf-8")
     print(f"wrote {args.docs / 'results.md'} and the table of {readme}")
+    return 0
+
+
+def synth(args: argparse.Namespace) -> int:
+    """``tangente synth``."""
+    # Like the device sim: only this command needs the gateware and the tools of the boards.
+    from tangente.boards import report
+    from tangente.boards.blocks import BLOCKS
+    from tangente.boards.synth import synthesise
+    from tangente.golden.config import preset
+
+    names = [block.name for block in BLOCKS]
+    for name in args.block:
+        if name not in names:
+            raise UsageError(f"--block must be one of {', '.join(names)}, not {name!r}")
+    if args.block and args.write is not None:
+        raise UsageError("--write needs every block: leave --block away")
+    if args.label is not None and args.write is None:
+        raise UsageError("--label needs --write: the history that it goes to")
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        result = synthesise(preset(args.preset), blocks=args.block, whole=args.whole,
+                            all_lanes=args.all_lanes, refresh=args.refresh, report=progress)
+    except KeyboardInterrupt:
+        progress("tangente: the finished blocks are kept; the same command goes on from there")
+        raise
+    if args.json != "-":
+        print(report.text(result))
+    _write_json(args.json, result.to_json())
+    if args.write is not None:
+        label = args.label or report.last_commit(args.write)
+        for path in report.write_docs(result, args.write, label):
+            print(f"wrote {path}", file=sys.stderr)
     return 0
 
 
@@ -296,6 +356,8 @@ def _summary(figures: dict[str, Any]) -> str:
         if figures["granularity"] == "weight":
             banks = "+".join(str(bank) for bank in figures["banks"])
             network += f" (of weights, banks {banks}{', own free' if figures['own_free'] else ''})"
+    if figures["loss"] != "softmax":
+        network += f", loss {figures['loss']}"
     plus = f"+{figures['accumulator_bits']}" if figures["accumulator_bits"] else ""
     network += (f", {figures['bits']}{plus}-bit weights, {figures['update']} update, "
                 f"batch {figures['batch']}")

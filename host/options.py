@@ -6,10 +6,12 @@ import dataclasses
 
 from tangente.golden.config import PRESETS, Config, preset
 
-__all__ = ["ACCUMULATOR_BITS", "DEVICES", "UPDATES", "Options"]
+__all__ = ["ACCUMULATOR_BITS", "DEVICES", "LOSSES", "TOOLCHAINS", "UPDATES", "Options"]
 
 #: Devices that :func:`tangente.host.device.open_device` opens.
 DEVICES = ("golden", "sim")
+#: Tools that `tangente synth` can measure with; Vivado and an open bitstream flow have room here.
+TOOLCHAINS = ("yosys",)
 
 #: Accumulator bits of the event update where none are asked for, by code bits. 2 + 5 bits is the
 #: smallest state that trains like 16 bits; a finer code wastes less by a wide accumulator.
@@ -19,6 +21,8 @@ _OTHER_ACCUMULATOR_BITS = 6
 UPDATES = ("nearest", "stochastic",
            "event", "master")
 _STATEFUL = UPDATES[2:]
+#: Softmax with cross-entropy, and (half the) squared error summed over linear outputs.
+LOSSES = ("softmax", "mse")
 #: Errors of magnitude 255 of so many samples fit the 16-bit bias gradients.
 MAX_BATCH = 128
 
@@ -49,6 +53,9 @@ class Options:
     update : "nearest", "stochastic", "event" or "master", see :mod:`tangente.golden.update`.
     skip_below : a batch whose largest output error, 0 to 1, is smaller is not learnt from.
     activation : "relu" or "sigmoid", of the hidden layers.
+    loss : "softmax" (with cross-entropy) or "mse" (squared error of the logits; a class is one
+        output that is 1, or, with one output only, a level from 0 to 1). The gradient is that of
+        half the squared error; an error beyond +-1 counts as 1.
     scales : for each layer of weights, where its binary points stand: the gain (the codes' full
         scale is 2^gain, -4 to 3), and of its activations and errors the fraction bits (0 to 10; 4
         to 12). By default the table in :mod:`tangente.host.scales`; see
@@ -83,6 +90,7 @@ class Options:
     update: str = "nearest"
     skip_below: float = 0.0
     activation: str = "relu"
+    loss: str = "softmax"
     scales: tuple[tuple[int, int, int], ...] | None = None
     batch: int = 10
     lr: float | None = None
@@ -100,6 +108,7 @@ class Options:
         _among("granularity", self.granularity, ("neuron", "weight"))
         _among("quantisation", self.quantisation, ("symm", "asymm"))
         _among("activation", self.activation, ("relu", "sigmoid"))
+        _among("loss", self.loss, LOSSES)
         if len(self.layers) < 2 or any(not 1 <= width <= 4095 for width in self.layers):
             raise ValueError("layers must be two or more widths between 1 and 4095, "
                              f"not {self.layers!r}")

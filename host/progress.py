@@ -28,7 +28,8 @@ class Event:
     samples_done : samples of this epoch that have been trained on.
     samples_total : samples of this epoch.
     loss : mean loss of this epoch's samples so far, in nats (softmax) or squared error.
-    accuracy : fraction of this epoch's samples so far, 0 to 1, whose largest logit was right.
+    accuracy : fraction of this epoch's samples so far, 0 to 1, whose largest logit was right; None
+        for the loss "mse", which counts no hits.
     cycles : clock cycles of the run so far; 0 where the device counts none.
     """
 
@@ -37,7 +38,7 @@ class Event:
     samples_done: int
     samples_total: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     cycles: int
 
 
@@ -102,4 +103,5 @@ class Progress:
 
 
 def _figures(event: Event) -> str:
-    return f"loss {event.loss:.4f}  accuracy {100 * event.accuracy:.1f} %"
+    text = f"loss {event.loss:.4f}"
+    return text if event.accuracy is None else f"{text}  accuracy {100 * event.accuracy:.1f} %"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from tangente.golden import isa, registers
+from tangente.golden.counters import Counter
 
 __all__ = ["fill", "pages", "section"]
 
@@ -119,4 +120,7 @@ def _register_page() -> str:
         f"`0x{registers.PROGRAM_WINDOW:04X}` to `0x{end:04X}` is the instruction memory, 32-bit "
         "words, write-only.\n",
         "## Bits of CONTROL\n", _members(registers.Control, "value", "d"),
-        "## Bits of STATUS\n", _members(registers.Status, "value", "d")))
+        "## Bits of STATUS\n", _members(registers.Status, "value", "d"),
+        "## Counters\n",
+        "Register `COUNTER` shows the one whose number is in `COUNTER_SELECT`: in how many cycles "
+        "it was so that\n", _members(Counter, "number", "d")))

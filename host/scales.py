@@ -11,7 +11,8 @@ bias               12                       range +-8
 logit, z           10                       fixed by the loss unit; range +-32
 activation         E - 4 (ReLU), E - 1      ReLU 0 to 8; the sigmoid's table fixes its own
 register (dz/dz)   E - 2 (ReLU), E          range +-2; sigmoids' slopes are at most 1/4
-output error       E - 1                    |p - y| is at most 1; includes the rate's mantissa
+output error       E - 1                    |p - y| is at most 1, and |z - target| is cut there;
+                                            includes the rate's mantissa
 hidden error       E                        range +-1/2: products of small weights
 =================  =======================  ====================================================
 
@@ -35,7 +36,8 @@ __all__ = ["Rate", "Scales"]
 
 INPUT_FRACTION = 8
 BIAS_FRACTION = 12
-_RAW_ERROR_FRACTION = 15
+#: Fraction bits of p - y, and of z - target.
+_RAW_ERROR_FRACTION = {"softmax": 15, "mse": LOGIT_FRACTION}
 _MANTISSA_BITS = 8
 _SIGMOID_Z_FRACTION = 6
 #: Fraction bits that a hidden error keeps until it is multiplied by a sigmoid's slope.
@@ -66,7 +68,7 @@ class Scales:
 
     Parameters
     ----------
-    options : bits, activation, batch and, where given, scales are used.
+    options : bits, activation, loss, batch and, where given, scales are used.
     element_bits : E of the configuration.
     """
 
@@ -178,7 +180,9 @@ class Scales:
         result = self.list_entry(layer, bank)
         below = self.list_entry(layer - 1, bank) if lists else self.input(layer - 1)
         one = 8 + self.slope
-        return (self.weight(layer) + below - result, one, one + self.input(layer - 1) - below,
+        # A ranked weight carries 8 fraction bits of the slope, of which the products lose as many.
+        return (self.weight(layer) + below - result, one,
+                8 + max(self.slope - 8, 0) + self.input(layer - 1) - below,
                 8 + self.input(layer) - result)
 
     def scatter(self, layer: int, bank: int, rate: Rate) -> int:
@@ -193,7 +197,7 @@ class Scales:
     @property
     def output_error(self) -> int:
         """E_SHIFT: from raw error x mantissa to an element."""
-        return (_RAW_ERROR_FRACTION + _MANTISSA_BITS
+        return (_RAW_ERROR_FRACTION[self.options.loss] + _MANTISSA_BITS
                 - self.error(len(self.options.layers) - 2))
 
     def skip_below(self, rate: Rate) -> int:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from tangente.golden.isa import LOGIT_FRACTION
+
 from .compiler import Chunk, Compiled
 from .device import PAGE, Buffer, Device
 from .driver import Counters, Driver
 from .scales import Rate
+from .targets import Targets, targets_of
 
 __all__ = ["Session", "buffer_beats", "ddr_bytes", "random_state"]
 
@@ -100,14 +103,16 @@ class Session:
         """State of the random generator, as :meth:`restore` takes it."""
         return self.driver.random_state
 
-    def train(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], rate: Rate,
+    def train(self, images: npt.NDArray[np.uint8], labels: Targets, rate: Rate,
               stop: Callable[[], bool] | None = None) -> Counters:
         """Train on at most ``chunk_batches`` batches of images and labels.
 
         Parameters
         ----------
         images : uint8, (samples, inputs).
-        labels : integers, (samples,), from 0 on.
+        labels : integers, (samples,), from 0 on. For the loss "mse" also real targets, (samples,
+            outputs), within the logits' -32 to 32 and rounded to their 10 fraction bits; integers
+            become one-hot targets, or, with one output, the targets 0 and 1.
         rate : the learning rate.
         stop : called some times a second. When it says True, training ends with the batch that is
             computed: ``Counters.samples`` says how many were trained on. Bits and counters are
@@ -125,10 +130,11 @@ class Session:
         words = self.compiled.training(self._fill(images, labels), rate)
         return self._run(words, stop)
 
-    def test(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer],
+    def test(self, images: npt.NDArray[np.uint8], labels: Targets,
              stop: Callable[[], bool] | None = None) -> Counters:
         """Counters of any number of samples, fewer if ``stop`` says True; nothing is learnt.
 
+        The loss "mse" counts no hits: :meth:`predict` and compare.
         Arguments and errors are those of :meth:`train`.
         """
         step = self._chunk_batches * self.compiled.layout.batch
@@ -155,14 +161,15 @@ class Session:
             chunk = self._fill(part, np.zeros(len(part), np.uint8))
             self._run(self.compiled.predicting(chunk, self._logits.beat))
             self.device.from_device(self._logits)
-            # A beat has two logits and two zeros.
+            # A beat has two logits and two zeros. The next part comes into the same buffer.
             beats = self._logits.array.view("<i2").reshape(-1, layout.logit_stride, 4)
-            parts.append(beats[:len(part), :, :2].reshape(len(part), -1)[:, :outputs])
-        return np.concatenate(parts).astype(np.int16)
+            logits = beats[:len(part), :, :2].astype(np.int16)
+            parts.append(logits.reshape(len(part), -1)[:, :outputs])
+        return np.concatenate(parts)
 
-    def _fill(self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -> Chunk:
-        layout, layers = self.compiled.layout, self.compiled.network.layers
-        _check(images, labels, layers[0].inputs, layers[-1].outputs)
+    def _fill(self, images: npt.NDArray[np.uint8], labels: Targets) -> Chunk:
+        layout = self.compiled.layout
+        units = self._units(images, labels)
         samples = len(images)
         if not 1 <= samples <= self._chunk_batches * layout.batch:
             raise ValueError(f"samples must be between 1 and {self._chunk_batches * layout.batch}, "
@@ -171,11 +178,32 @@ class Session:
         inputs[:samples, :images.shape[1]] = images
         targets = self._targets.array.view("<i2").reshape(-1, 4 * layout.target_beats)
         for batch, first in enumerate(range(0, samples, layout.batch)):
-            part = labels[first:first + layout.batch]
+            part = units[first:first + layout.batch].ravel()
             targets[batch, :len(part)] = part
         self.device.to_device(self._inputs)
         self.device.to_device(self._targets)
         return Chunk(samples, self._inputs.beat, self._targets.beat)
+
+    def _units(self, images: npt.NDArray[np.uint8], labels: Targets) -> npt.NDArray[np.integer]:
+        """What the target memory holds of ``labels``, when they and ``images`` are in order."""
+        layers = self.compiled.network.layers
+        outputs = layers[-1].outputs
+        _check_images(images, layers[0].inputs)
+        if self.compiled.network.options.loss == "softmax":
+            _check_labels(labels, len(images), outputs)
+            return labels.astype(np.int16)
+        if not np.issubdtype(labels.dtype, np.floating):
+            _check_labels(labels, len(images), max(outputs, 2))
+            labels = targets_of(labels.astype(np.int64), 2, outputs)
+        if labels.shape != (len(images), outputs):
+            raise ValueError(f"targets must have the shape ({len(images)}, {outputs}), "
+                             f"not {labels.shape!r}")
+        units = np.rint(labels.astype(np.float64) * (1 << LOGIT_FRACTION))
+        # So written, NaN is refused, too.
+        if len(labels) and not -1 << 15 <= units.min() <= units.max() < 1 << 15:
+            raise ValueError(f"targets must lie between -32 and 32 - 2^-{LOGIT_FRACTION}, not from "
+                             f"{labels.min()} to {labels.max()}")
+        return units.astype(np.int16)
 
     def _run(self, words: list[int], stop: Callable[[], bool] | None = None) -> Counters:
         if not self._whole:
@@ -193,16 +221,18 @@ def _check_any(images: npt.NDArray[np.uint8]) -> None:
         raise ValueError("samples must be at least 1, not 0")
 
 
-def _check(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], inputs: int,
-           outputs: int) -> None:
+def _check_images(images: npt.NDArray[np.uint8], inputs: int) -> None:
     if images.dtype != np.uint8:
         raise ValueError(f"images must be of type uint8, not {images.dtype}")
     if images.ndim != 2 or images.shape[1] != inputs:
         raise ValueError(f"images must have the shape (samples, {inputs}), not {images.shape!r}")
+
+
+def _check_labels(labels: Targets, samples: int, classes: int) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers, not {labels.dtype}")
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f"labels must have the shape ({len(images)},), not {labels.shape!r}")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < outputs:
-        raise ValueError(f"labels must lie between 0 and {outputs - 1}, "
+    if labels.shape != (samples,):
+        raise ValueError(f"labels must have the shape ({samples},), not {labels.shape!r}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"labels must lie between 0 and {classes - 1}, "
                          f"not from {labels.min()} to {labels.max()}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tangente.golden.isa import LOGIT_FRACTION
 from tangente.golden.registers import SATURATIONS
 
 from .checkpoint import Checkpoint, CheckpointError
@@ -26,9 +27,10 @@ from .driver import Counters
 from .options import Options
 from .progress import Event
 from .session import Session, ddr_bytes, random_state
+from .targets import classified, wanted
 
-__all__ = ["CLOCK_MHZ", "NATS", "EpochPart", "Interrupted", "Result", "chunk_batches", "chunks",
-           "learning_rate", "orders", "train"]
+__all__ = ["CLOCK_MHZ", "LOSS_UNITS", "EpochPart", "Interrupted", "Result", "chunk_batches",
+           "chunks", "learning_rate", "orders", "train"]
 
 #: Clock for which times are stated: FCLK0 of the board.
 CLOCK_MHZ = 100.0
@@ -38,8 +40,8 @@ _CHUNKS = 32
 _CHECKPOINT_S = 10.0
 #: Test samples on the simulated RTL, if the options name no number.
 SIM_TEST_SAMPLES = 1000
-#: Nats in one unit of register LOSS, 1/256 bit.
-NATS = math.log(2) / 256
+#: What one unit of register LOSS is worth: in nats (1/256 bit), or in squared error.
+LOSS_UNITS = {"softmax": math.log(2) / 256, "mse": 2.0 ** (-2 * LOGIT_FRACTION)}
 
 
 class Interrupted(RuntimeError):
@@ -64,8 +66,10 @@ class Result:
     -------
     options : what was asked for.
     samples : training samples an epoch.
-    train_loss : mean loss of the last epoch's samples, as they were met, in nats.
-    test_samples, test_accuracy : samples tested, and the share of them that were right.
+    train_loss : mean loss of the last epoch's samples, as they were met, in nats or,
+        for the loss "mse", squared error summed over the outputs.
+    test_samples, test_accuracy : samples tested, and the share of them that were right: whose
+        largest output, or, of one output, whose nearest level, is the class's.
     cycles : clock cycles of training, predicted on golden.
     saturations : values that saturated in training, by name.
     skipped : share of the batches that were not learnt from (``Options.skip_below``).
@@ -216,7 +220,10 @@ def _check(options: Options, dataset: Dataset) -> int:
     if options.layers[0] != features:
         raise ValueError(f"layers must begin with the {features} inputs of {dataset.name}, "
                          f"not {options.layers[0]!r}")
-    if options.layers[-1] < classes:
+    if options.loss == "mse" and options.layers[-1] not in (1, *range(classes, 4096)):
+        raise ValueError(f"layers must end with 1 output or the {classes} classes of "
+                         f"{dataset.name}, not {options.layers[-1]!r}")
+    if options.loss == "softmax" and options.layers[-1] < classes:
         raise ValueError(f"layers must end with the {classes} classes of {dataset.name}, "
                          f"not {options.layers[-1]!r}")
     available = len(dataset.train_images)
@@ -281,6 +288,8 @@ class _Run:
         self._options, self._dataset, self._samples = options, dataset, samples
         self._network = sessions[0].compiled.network
         self._keeper, self._stop = keeper, stop
+        self._targets = wanted(options, dataset.train_labels, dataset.classes)
+        self._loss_unit = LOSS_UNITS[options.loss]
         self.sessions = sessions
         start = keeper.start
         if start is None:
@@ -314,8 +323,10 @@ class _Run:
                 progress(Event(
                     epoch=part.epoch + 1, epochs=self._options.epochs,
                     samples_done=counters.samples, samples_total=self._samples,
-                    loss=counters.loss * NATS / counters.samples,
-                    accuracy=counters.correct / counters.samples, cycles=self._totals[0].cycles))
+                    loss=counters.loss * self._loss_unit / counters.samples,
+                    accuracy=(counters.correct / counters.samples
+                              if self._options.loss == "softmax" else None),
+                    cycles=self._totals[0].cycles))
             self._break_off()
             if self._keeper.due():
                 self._keeper.save(self._checkpoint())
@@ -325,11 +336,11 @@ class _Run:
     def _part(self, part: EpochPart, chosen: npt.NDArray[np.int64]) -> None:
         if part.first == 0:
             self._epoch_counters = Counters()
-        images, labels = self._dataset.train_images, self._dataset.train_labels
+        images, targets = self._dataset.train_images, self._targets
         rate = self._network.scales.rate(part.lr)
         for index, session in enumerate(self.sessions):
             began = time.monotonic()
-            counters = session.train(images[chosen], labels[chosen], rate,
+            counters = session.train(images[chosen], targets[chosen], rate,
                                      self._stop if index == 0 else None)
             self._totals[index] += counters
             if index == 0:
@@ -362,20 +373,24 @@ class _Run:
         """What the training came to."""
         options, dataset = self._options, self._dataset
         count = _test_samples(options, dataset)
-        tests = []
+        images, labels = dataset.test_images[:count], dataset.test_labels[:count]
+        targets, tests = wanted(options, labels, dataset.classes), []
         for session in self.sessions:
-            tests.append(session.test(dataset.test_images[:count], dataset.test_labels[:count],
-                                      self._stop))
+            tests.append(session.test(images, targets, self._stop))
             if self._stop():
                 raise Interrupted(self._keeper.path)
+        correct = tests[0].correct
+        if options.loss == "mse":
+            found = classified(self.sessions[0].predict(images), dataset.classes)
+            correct = int(np.count_nonzero(found == labels))
         states = [_State(*session.download()) for session in self.sessions]
         differing = self._differing(states) + sum(
             _differing_counters(test, tests[0]) for test in tests[1:])
         totals = self._totals[0]
         return Result(
             options=options, samples=self._samples,
-            train_loss=self._epoch_counters.loss * NATS / self._samples,
-            test_samples=count, test_accuracy=tests[0].correct / count, cycles=totals.cycles,
+            train_loss=self._epoch_counters.loss * self._loss_unit / self._samples,
+            test_samples=count, test_accuracy=correct / count, cycles=totals.cycles,
             saturations=dict(zip(SATURATIONS, totals.saturations)),
             skipped=totals.skipped / (options.epochs * math.ceil(self._samples / options.batch)),
             mismatches=differing if len(states) > 1 else None, wall_s=self._wall,

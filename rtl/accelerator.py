@@ -10,6 +10,7 @@ from ..golden import registers as map_
 from ..golden.config import Config
 from .axi import Axi3, AxiLite
 from .control import Control
+from .counters import Counters, Events
 from .engine import Engine
 from .sequencer import Sequencer
 from .transfer import Transfer
@@ -25,6 +26,7 @@ class Accelerator(wiring.Component):
     s_axil : In. Registers and instruction memory.
     m_axi : Out. DDR.
     irq : Out. A program has halted and the host asked to be told.
+    events : Out. What was counted a cycle ago: for a logic analyser, or a simulation's record.
     """
 
     def __init__(self, config: Config) -> None:
@@ -33,6 +35,7 @@ class Accelerator(wiring.Component):
             "s_axil": In(AxiLite(map_.ADDRESS_BITS)),
             "m_axi": Out(Axi3()),
             "irq": Out(1),
+            "events": Out(Events),
         })
 
     def elaborate(self, platform) -> Module:
@@ -62,7 +65,10 @@ class Accelerator(wiring.Component):
             engine.clear.eq(sequencer.clear),
             engine.seed_load.eq(control.seed_load), engine.seed.eq(control.seed),
             control.random_state.eq(engine.random_state),
-            sequencer.engine_busy.eq(engine.busy), sequencer.engine_fault.eq(engine.fault),
+            sequencer.engine_busy.eq(engine.busy), sequencer.array_busy.eq(engine.array_busy),
+            sequencer.post_busy.eq(engine.post_busy),
+            sequencer.array_fault.eq(engine.array_fault),
+            sequencer.post_fault.eq(engine.post_fault),
             sequencer.max_error.eq(engine.max_error),
             sequencer.transfer_busy.eq(transfer.busy),
             sequencer.error_read.eq(transfer.error_read),
@@ -74,7 +80,8 @@ class Accelerator(wiring.Component):
         with m.If(sequencer.clear):
             m.d.sync += [cycles.eq(0), stalled.eq(0), busy.eq(0)]
         with m.Elif(sequencer.running):
-            m.d.sync += [cycles.eq(cycles + 1), stalled.eq(stalled + sequencer.waiting),
+            m.d.sync += [cycles.eq(cycles + 1),
+                         stalled.eq(stalled + (sequencer.waiting & ~engine.busy)),
                          busy.eq(busy + engine.busy)]
         m.d.comb += [
             control.cycles.eq(cycles), control.stall_load.eq(stalled), control.busy.eq(busy),
@@ -83,4 +90,25 @@ class Accelerator(wiring.Component):
             *(getattr(control, f"sat_{name}").eq(getattr(engine, f"sat_{name}"))
               for name in map_.SATURATIONS),
         ]
+        self._elaborate_events(m, control, sequencer, transfer, engine)
         return m
+
+    def _elaborate_events(self, m: Module, control, sequencer, transfer, engine) -> None:
+        """The performance counters, of all cycles or of one tensor instruction's."""
+        m.submodules.counters = counters = Counters()
+        bus, events = transfer.m_axi, counters.events
+        beat = (bus.rvalid & bus.rready) | (bus.wvalid & bus.wready)
+        began, last = Signal(), Signal(16)
+        with m.If(sequencer.clear):
+            m.d.sync += began.eq(0)
+        with m.Elif(sequencer.engine_start):
+            m.d.sync += [began.eq(1), last.eq(sequencer.pc)]
+        only, wanted = control.counter_pc[31], control.counter_pc[:16]
+        m.d.comb += [
+            events.eq(engine.events), events.cycles.eq(1),
+            events.engine_data.eq(sequencer.waiting & ~engine.busy),
+            events.transfer_busy.eq(beat), events.transfer_ddr.eq(transfer.busy & ~beat),
+            counters.count.eq(sequencer.running & (~only | began & (last == wanted))),
+            counters.clear.eq(sequencer.clear), counters.select.eq(control.counter_select),
+            control.counter.eq(counters.value), self.events.eq(counters.seen),
+        ]

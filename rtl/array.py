@@ -27,6 +27,7 @@ class HalfControl(wiring.Signature):
             "clear": Out(1),       # it starts a sum
             "use_scalar": Out(1),  # U is the scalar, not the weight
             "use_row": Out(1),     # V is the row's element, not the scalar
+            "use_slope": Out(1),   # with use_row: the slope of ReLU at the element
             "u_scalar": Out(signed(25)),
             "v_scalar": Out(signed(9)),
             "random": Out(64),     # mixed state; its taps are the lanes' random bits
@@ -81,7 +82,9 @@ class MacArray(wiring.Component):
                     dsp.a.eq((slot & self.code_mask | self.half_code).as_signed()),
                     dsp.d.eq(control.u_scalar),
                     dsp.use_d.eq(control.use_scalar),
-                    dsp.b.eq(Mux(control.use_row, element, control.v_scalar)),
+                    dsp.b.eq(Mux(control.use_row,
+                                 Mux(control.use_slope, element > 0, element),
+                                 control.v_scalar)),
                     dsp.c.eq(Cat(random & self.round_mask, Const(0, 8)) | self.round_half),
                     dsp.clear.eq(control.clear),
                     dsp.enable.eq(control.enable),

@@ -74,6 +74,8 @@ class Control(wiring.Component):
     irq_enable : Out, 1 bit
     ddr_base : Out, 32 bits
         Byte address; the low 12 bits are as written.
+    counter_select, counter_pc : Out, 8 and 32 bits
+        What was written to COUNTER_SELECT and COUNTER_PC.
     seed : Out, 64 bits
         What was written to SEED.
     seed_load : Out, 1 bit
@@ -111,6 +113,8 @@ class Control(wiring.Component):
             "pc_start": Out(16),
             "irq_enable": Out(1),
             "ddr_base": Out(32),
+            "counter_select": Out(8),
+            "counter_pc": Out(32),
             "seed": Out(64),
             "seed_load": Out(1),
             "random_state": In(64),
@@ -162,7 +166,8 @@ class Control(wiring.Component):
 
         m.d.sync += [self.start.eq(0), self.reset.eq(0), self.stop.eq(0), self.seed_load.eq(0)]
         stored = {"PC": self.pc_start, "IRQ_ENABLE": self.irq_enable, "DDR_BASE": self.ddr_base,
-                  "SEED": self.seed}
+                  "SEED": self.seed, "COUNTER_SELECT": self.counter_select,
+                  "COUNTER_PC": self.counter_pc}
         for register in registers.REGISTERS:
             for index in range(register.words):
                 with m.If(address[2:] == (register.address >> 2) + index):
@@ -219,6 +224,8 @@ class Control(wiring.Component):
             "IRQ_ENABLE": self.irq_enable,
             "DDR_BASE": self.ddr_base,
             "SEED": self.random_state,
+            "COUNTER_SELECT": self.counter_select,
+            "COUNTER_PC": self.counter_pc,
         }
         word, response = Signal(32), Signal(Response)
         accept = Signal()

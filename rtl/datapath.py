@@ -12,9 +12,11 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden import lfsr
 from ..golden.config import Config
+from ..golden.flow import CREDITS, GROUP
 from . import uop as stage
 from .activation import Slope
 from .array import MacArray, pick
+from .counters import Events
 from .delay import delay
 from .descriptor import Descriptor
 from .drain import Drain
@@ -27,7 +29,9 @@ from .uop import Kind, Uop
 __all__ = ["Datapath", "Sums", "SUMS_DEPTH"]
 
 #: Pairs of sums that may be under way to the post-processing unit.
-SUMS_DEPTH = 32
+SUMS_DEPTH = CREDITS
+#: From the issue unit's ``done`` until its last micro-operation has passed every stage.
+EMPTIED = 14
 #: A pair of full-width sums.
 Sums = data.StructLayout({"even": signed(48), "odd": signed(48)})
 
@@ -39,9 +43,13 @@ class Datapath(wiring.Component):
     -------
     start, kind, job : In. The job; ``kind`` and ``job`` stand until it is over.
     written : Out. UPD, OWN, DEEP: the last result is being written (pulse).
+    emptied : Out. MVA, MVD, MVR: all sums have left the array (pulse); another job may start while
+        they are handed on.
     fault : Out. An address is beyond its memory (pulse).
     reset_job : In. Forget the job; high for at least :data:`FLUSH` cycles.
     scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
+    live : Out. Neurons that the last OWN made rows of. clear : In. Zero it.
+    scanning, group : Out, 1 and 16; group_data : In, 16E. In its place eight pairs, 2 cycles later.
     row_address : Out, 16; row_data : In, lanes x E. A row, 2 cycles later.
     weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later.
     weight_write0/1 : Out; weight_write_address0/1 : Out, 16; weight_write_data : Out, lanes x 16.
@@ -53,6 +61,7 @@ class Datapath(wiring.Component):
         their scalars two cycles later.
     values, values_clipped : Out, lanes x E and lanes bits. OFFER: candidates of all lanes.
     slot_lanes : Out, lanes bits. Which slots of the word are written.
+    events : Out. What the array, the lane units and the way out do in this cycle.
     """
 
     #: Cycles after which nothing of a job is under way.
@@ -63,8 +72,10 @@ class Datapath(wiring.Component):
         lanes, bits = config.lanes, config.element_bits
         super().__init__({
             "start": In(1), "kind": In(3), "job": In(Descriptor()),
-            "written": Out(1), "fault": Out(1), "reset_job": In(1),
+            "written": Out(1), "emptied": Out(1), "fault": Out(1), "reset_job": In(1),
             "scalar_address": Out(17), "scalar_data": In(2 * bits),
+            "live": Out(12), "clear": In(1),
+            "scanning": Out(1), "group": Out(16), "group_data": In(2 * GROUP * bits),
             "row_address": Out(16), "row_data": In(lanes * bits),
             **{f"weight_address{h}": Out(16) for h in (0, 1)},
             **{f"weight_data{h}": In(lanes * 16) for h in (0, 1)},
@@ -78,10 +89,11 @@ class Datapath(wiring.Component):
             "value_clipped": Out(lanes), "slot_clipped": Out(lanes),
             "external": In(Uop), "external_u": In(signed(bits)), "external_v": In(signed(bits)),
             "values": Out(lanes * bits), "values_clipped": Out(lanes), "slot_lanes": Out(lanes),
+            "events": Out(Events),
         })
 
     def elaborate(self, platform) -> Module:
-        m = Module()
+        self._module = m = Module()
         job = self.job
         is_kind = {}
         for kind in Kind:
@@ -89,10 +101,13 @@ class Datapath(wiring.Component):
             m.d.sync += is_kind[kind].eq(self.kind == kind)
         drained = is_kind[Kind.MVA] | is_kind[Kind.MVR]
 
-        m.submodules.issue = issue = Issue(self.config)
+        m.submodules.issue = self.issue = issue = Issue(self.config)
         m.d.comb += [
             issue.start.eq(self.start), issue.job.eq(job), issue.kind.kind.eq(self.kind),
             issue.reset_job.eq(self.reset_job), self.fault.eq(issue.fault),
+            self.live.eq(issue.live), issue.clear.eq(self.clear),
+            self.scanning.eq(issue.grouped), self.group.eq(issue.group),
+            issue.group_data.eq(self.group_data),
         ]
         self.external_kind = is_kind[Kind.OFFER] | is_kind[Kind.SCATTER]
         self.updates = is_kind[Kind.UPD] | is_kind[Kind.SCATTER]
@@ -114,17 +129,37 @@ class Datapath(wiring.Component):
 
         history = [uop]
         weight = delay(m, early.weight, stage.WEIGHT_READ, "weight")
+        weight0 = Signal(16)
         m.d.comb += [
             self.scalar_address.eq(early.scalar >> 1),
             self.row_address.eq(at(stage.WEIGHT_READ).row),
-            self.weight_address0.eq(Mux(self.updates, at(stage.SLOT_READ).weight, weight)),
+            weight0.eq(Mux(self.updates, at(stage.SLOT_READ).weight, weight)),
+            self.weight_address0.eq(Mux(self.external_kind, self.weight_address1, weight0)),
         ]
-        m.d.sync += self.weight_address1.eq(self.weight_address0)
+        m.d.sync += self.weight_address1.eq(weight0)
 
         self._elaborate_array(m, is_kind, early, at)
         self._elaborate_lane_units(m, is_kind, at)
         self._elaborate_sums(m, is_kind, drained, issue, at)
+        self._elaborate_events(m, is_kind, early, issue, at)
         return m
+
+    def _elaborate_events(self, m: Module, is_kind, early, issue, at) -> None:
+        sums = at(stage.SUM)
+        taken = Signal(2)
+        m.d.comb += taken[0].eq(sums.valid & sums.last & ~is_kind[Kind.MVA] & ~is_kind[Kind.MVD]
+                                & ~is_kind[Kind.MVR])
+        m.d.sync += taken[1].eq(taken[0])
+        m.d.comb += [
+            self.events.array_busy.eq(early.valid),
+            self.events.array_drain.eq(issue.stalls.drain),
+            self.events.array_queue.eq(issue.stalls.queue),
+            self.events.array_turn.eq(issue.stalls.turn),
+            self.events.multipliers.eq(self.array.control0.enable + self.array.control1.enable),
+            self.events.lanes_busy.eq(taken.any()),
+            self.events.drain_busy.eq(self.handed_on),
+            self.events.post_write.eq(self.sums.valid & ~self.sums.ready),
+        ]
 
     def _elaborate_array(self, m: Module, is_kind, early, at) -> None:
         job, bits = self.job, self.config.element_bits
@@ -136,7 +171,17 @@ class Datapath(wiring.Component):
             mixer.advance.eq(self.random_advance), self.random_state.eq(mixer.state),
             mixer.word.eq(early.weight),
         ]
-        pair = [self.scalar_data[:bits].as_signed(), self.scalar_data[bits:].as_signed()]
+        both = Signal(2 * bits)
+        m.d.comb += both.eq(Mux(self.issue.carried, delay(m, self.issue.pair, 2, "scanned"),
+                                self.scalar_data))
+        pair = [both[:bits].as_signed(), both[bits:].as_signed()]
+        # UPD leaves a word as it is whose pairs are all zero.
+        now = at(2)
+        nonzero, any_before = Signal(), Signal()
+        m.d.comb += nonzero.eq((any_before & ~now.first) | both.any())
+        with m.If(now.valid):
+            m.d.sync += any_before.eq(nonzero)
+        self.changes = delay(m, nonzero, stage.SLOT_WRITE - 2, "changes")
         parity = delay(m, early.scalar[0], 2, "parity")
         single = Signal(signed(bits))
         m.d.comb += single.eq(Mux(parity, pair[1], pair[0]))
@@ -147,21 +192,23 @@ class Datapath(wiring.Component):
                 is_kind[Kind.MVR], single if half == 0 else 0, pair[half])))
             scalars.append(delay(m, scalar, 2 + half, f"scalar{half}"))
 
+        error = delay(m, self.external_u, 3, "error")
+        random = delay(m, mixer.random, 1, "random")
         deep = self._elaborate_deep(m, single, early)
         m.submodules.array = array = self.array = MacArray(self.config)
         for half in (0, 1):
             control = getattr(array, f"control{half}")
-            operand = at(stage.OPERANDS + half)
+            operand = self._lagging(at, stage.OPERANDS, half)
             m.d.comb += [
                 control.enable.eq(operand.valid),
                 control.clear.eq(operand.first | is_kind[Kind.MVD]),
                 control.use_scalar.eq(self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP]),
                 control.use_row.eq(~is_kind[Kind.MVA] & ~self.external_kind),
-                control.v_scalar.eq(scalars[half]),
+                control.use_slope.eq(is_kind[Kind.OWN] & ~job.flags.sigmoid),
+                control.v_scalar.eq(Mux(self.external_kind, scalars[1], scalars[half])),
                 control.u_scalar.eq(Mux(is_kind[Kind.DEEP], deep[half], Mux(
-                    is_kind[Kind.SCATTER], delay(m, self.external_u, 2 + half, f"error{half}"),
-                    scalars[half]))),
-                control.random.eq(delay(m, mixer.random, half, f"random{half}")),
+                    is_kind[Kind.SCATTER], error, scalars[half]))),
+                control.random.eq(Mux(self.external_kind | half, random, mixer.random)),
                 getattr(array, f"weights{half}").eq(getattr(self, f"weight_data{half}")),
                 getattr(array, f"row{half}").eq(delay(m, self.row_data, half, f"row{half}")),
             ]
@@ -194,6 +241,17 @@ class Datapath(wiring.Component):
                                     ones[:lfsr.TAP_BITS], 0)),
         ]
 
+    def _lagging(self, at, cycles: int, half: int):
+        """The micro-operation of a half, ``cycles`` after it stood. Half 1 lags by one cycle; in
+        the list unit's jobs half 0 does too: a lane unit then takes one or the other a cycle."""
+        now, later = at(cycles), at(cycles + 1)
+        if half:
+            return later
+        chosen = Signal(Uop, name=f"lagging_{cycles}")
+        self._module.d.comb += chosen.eq(Mux(self.external_kind, later.as_value(),
+                                             now.as_value()))
+        return chosen
+
     def _elaborate_deep(self, m: Module, single: Signal, early) -> list:
         """DEEP's scalars: the weight of one lane times that lane's slope, for each half."""
         m.submodules.slope = slope = Slope(self.config)
@@ -223,7 +281,9 @@ class Datapath(wiring.Component):
                 m.d.comb += getattr(units, f"sums{half}_{lane}").eq(
                     getattr(self.array, f"sums{half}_{lane}"))
         is_half1 = Signal()
-        m.d.comb += is_half1.eq(at(stage.SUM + 1).valid & at(stage.SUM + 1).last)
+        finished1 = at(stage.SUM + 1)
+        m.d.comb += is_half1.eq(finished1.valid & finished1.last
+                                & (finished1.odd | ~self.external_kind))
         later = delay(m, is_half1, 3, "is_half1")
         m.d.comb += [
             units.half.eq(is_half1),
@@ -248,12 +308,15 @@ class Datapath(wiring.Component):
             units.rule.acc_sign.eq(acc_mask & ~(acc_mask >> 1)),
             units.rule.event.eq(job.flags.event),
         ]
+        changes = self.changes
+        later_changes = delay(m, changes, 1, "changes_half1")
         for half in (0, 1):
-            slot = at(stage.SLOT_WRITE + half)
+            slot = self._lagging(at, stage.SLOT_WRITE, half)
             m.d.comb += [
                 getattr(self, f"weight_write{half}").eq(
                     slot.valid & slot.last & ~self.reset_job
-                    & (is_kind[Kind.UPD] | is_kind[Kind.SCATTER] & (slot.odd == half))),
+                    & (is_kind[Kind.UPD] & (later_changes if half else changes)
+                       | is_kind[Kind.SCATTER] & (slot.odd == half))),
                 getattr(self, f"weight_write_address{half}").eq(slot.weight),
             ]
         rows = is_kind[Kind.OWN] | is_kind[Kind.DEEP]
@@ -261,8 +324,9 @@ class Datapath(wiring.Component):
         write0, write1 = row0.valid & row0.last, row1.valid & row1.last
         m.d.comb += [
             self.weight_write_data.eq(units.slots_out),
-            self.row_write.eq(rows & (write0 | write1 & row1.odd) & ~self.reset_job),
-            self.row_write_address.eq(Mux(write0, row0.target, row1.target + job.yr_stride)),
+            self.row_write.eq(rows & (write0 & row0.even | write1 & row1.odd) & ~self.reset_job),
+            self.row_write_address.eq(Mux(
+                write0, row0.target, row1.target + Mux(row1.even, job.yr_stride, 0))),
             self.row_write_data.eq(units.values),
             self.value_clipped.eq(Mux(self.row_write, units.value_clipped, 0)),
             self.slot_clipped.eq(Mux(self.weight_write0 | self.weight_write1,
@@ -271,7 +335,7 @@ class Datapath(wiring.Component):
         slot1 = at(stage.SLOT_WRITE + 1)
         # A scattered update's one lane: it stands for both halves' writes.
         lane, all_lanes = Signal(config.lanes, reset_less=True), Const(-1, config.lanes)
-        early_lane = at(stage.SLOT_WRITE - 1)
+        early_lane = at(stage.SLOT_WRITE)
         with m.If(early_lane.valid):
             m.d.sync += lane.eq(1 << early_lane.lane)
         m.d.comb += [
@@ -296,21 +360,34 @@ class Datapath(wiring.Component):
             reducer.valid.eq(finished.valid & is_kind[Kind.MVD]),
             reducer.first.eq(finished.first), reducer.last.eq(finished.last),
             drain.capture.eq(finished.valid & finished.last & drained),
-            drain.begin.eq(issue.drain), drain.pairs.eq(issue.drain_pairs),
-            drain.reset_job.eq(self.reset_job), issue.drain_busy.eq(drain.busy),
+            drain.pairs.eq(finished.target), drain.reset_job.eq(self.reset_job),
         ]
+        leaving = [issue.done]
+        for stage_number in range(EMPTIED):
+            later = Signal(name=f"leaving_{stage_number}")
+            m.d.sync += later.eq(leaving[-1] & ~self.reset_job)
+            leaving.append(later)
+        m.d.comb += self.emptied.eq(leaving[-1])
+        self.handed_on = Signal()
         m.submodules.fifo = fifo = ResetInserter(self.reset_job)(
             SyncFIFOBuffered(width=Sums.size, depth=SUMS_DEPTH))
+        # A sum to be drained takes the credits of all its pairs, and ends when the drain is free.
         credits = Signal(range(SUMS_DEPTH + 1), init=SUMS_DEPTH)
-        take = issue.take_credit | drain.take_credit
+        draining = Signal(8)
+        taken = Mux(issue.drain, issue.drain_pairs, 0) + issue.take_credit
         give = fifo.r_rdy & fifo.r_en
-        m.d.sync += credits.eq(credits - take + give)
+        m.d.sync += [credits.eq(credits - taken + give),
+                     draining.eq(Mux(draining == 0, 0, draining - 1))]
+        with m.If(issue.drain):
+            m.d.sync += draining.eq(issue.drain_pairs)
         with m.If(self.reset_job):
-            m.d.sync += credits.eq(SUMS_DEPTH)
+            m.d.sync += [credits.eq(SUMS_DEPTH), draining.eq(0)]
         m.d.comb += [
-            issue.credit.eq(credits != 0), drain.credit.eq(credits != 0),
-            fifo.w_en.eq((reducer.result_valid | drain.result_valid) & ~self.reset_job),
-            fifo.w_data.eq(Mux(is_kind[Kind.MVD], Cat(reducer.even, reducer.odd),
+            issue.credit.eq(credits != 0),
+            issue.drain_ready.eq((draining == 0) & (credits >= issue.drain_pairs)),
+            self.handed_on.eq((reducer.result_valid | drain.result_valid) & ~self.reset_job),
+            fifo.w_en.eq(self.handed_on),
+            fifo.w_data.eq(Mux(reducer.result_valid, Cat(reducer.even, reducer.odd),
                                Cat(drain.even, drain.odd))),
             self.sums.valid.eq(fifo.r_rdy),
             self.sums.payload.eq(fifo.r_data),

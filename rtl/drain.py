@@ -19,30 +19,27 @@ _SUM_BITS = 37
 class Drain(wiring.Component):
     """Captures sum0 + sum1 of every lane; then lanes 2i, 2i + 1 come out, one pair a cycle.
 
-    A pair is announced by ``take_credit`` and comes out two cycles later; it needs ``credit``.
+    A sum may be captured while the last pair of the one before it is taken, not earlier: whoever
+    issues sums sees to it, and to the room that their pairs need. The first pair comes out four
+    cycles after ``capture``.
 
     Members
     -------
     sums0_{l}, sums1_{l} : In, signed 48.
-    capture : In. Half 0's sums stand now, half 1's in the next cycle.
-    begin, pairs : In. A sum has been issued, ``pairs`` of which are wanted; sets ``busy``.
-    busy : Out. Until the last pair has been announced.
-    credit : In. There is room for one more pair.
-    take_credit : Out.
+    capture, pairs : In. Half 0's sums stand now, half 1's in the next cycle; ``pairs`` are wanted.
     result_valid, even, odd : Out.
     reset_job : In. Forget everything.
     """
 
-    #: From ``take_credit`` to ``result_valid``.
-    LATENCY = 2
+    #: From ``capture`` to the first ``result_valid``.
+    LATENCY = 4
 
     def __init__(self, config: Config) -> None:
         self.lanes = config.lanes
         super().__init__({
             **{f"sums{half}_{lane}": In(signed(48))
                for half in (0, 1) for lane in range(config.lanes)},
-            "capture": In(1), "begin": In(1), "pairs": In(8), "busy": Out(1),
-            "credit": In(1), "take_credit": Out(1),
+            "capture": In(1), "pairs": In(8),
             "result_valid": Out(1), "even": Out(signed(48)), "odd": Out(signed(48)),
             "reset_job": In(1),
         })
@@ -59,22 +56,17 @@ class Drain(wiring.Component):
                     m.d.sync += value.eq(getattr(self, f"sums{half}_{lane}"))
                 captured[half].append(value)
 
-        ready, pairs, index = Signal(), Signal(8), Signal(8)
-        end = Signal()
-        m.d.comb += [
-            self.take_credit.eq(ready & self.credit),
-            end.eq(index + 1 == pairs),
-        ]
-        with m.If(self.take_credit):
-            m.d.sync += index.eq(index + 1)
-            with m.If(end):
-                m.d.sync += [ready.eq(0), self.busy.eq(0)]
-        with m.If(self.begin):
-            m.d.sync += [self.busy.eq(1), pairs.eq(self.pairs), index.eq(0)]
+        wanted, left, index = Signal(8), Signal(8), Signal(8)
+        taking = Signal()
+        m.d.comb += taking.eq(left != 0)
+        with m.If(self.capture):
+            m.d.sync += wanted.eq(self.pairs)
+        with m.If(taking):
+            m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
         with m.If(second):
-            m.d.sync += ready.eq(1)
+            m.d.sync += [left.eq(wanted), index.eq(0)]
         with m.If(self.reset_job):
-            m.d.sync += [ready.eq(0), self.busy.eq(0), second.eq(0)]
+            m.d.sync += [left.eq(0), second.eq(0)]
 
         place = index[:max(1, (self.lanes // 2 - 1).bit_length())]
         for first, result in ((0, self.even), (1, self.odd)):
@@ -82,6 +74,6 @@ class Drain(wiring.Component):
                 pick(m, captured[half][first::2], place, f"lane{first}_half{half}")
                 for half in (0, 1)))
         valid = Signal()
-        m.d.sync += [valid.eq(self.take_credit & ~self.reset_job),
+        m.d.sync += [valid.eq(taking & ~self.reset_job),
                      self.result_valid.eq(valid & ~self.reset_job)]
         return m

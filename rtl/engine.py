@@ -7,12 +7,15 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
+from ..golden.flow import GROUP
 from ..golden.isa import Op, Space
 from ..golden.registers import SATURATIONS
+from .counters import Events
 from .datapath import Datapath
 from .delay import delay
 from .descriptor import Descriptor
-from .lists import Job, ListUnit
+from .list_check import Job
+from .lists import ListUnit
 from .loss import Loss
 from .post import PostProcessor
 from .ram import Ram
@@ -24,6 +27,9 @@ __all__ = ["Engine"]
 
 _KINDS = {Op.MVA: Kind.MVA, Op.MVD: Kind.MVD, Op.MVR: Kind.MVR, Op.UPD: Kind.UPD, Op.DRV: Kind.OWN,
           Op.SRT: Kind.OFFER, Op.TOP: Kind.OFFER, Op.SCT: Kind.SCATTER}
+#: Operations that need the array (or the selector, the list unit); the post-processing unit.
+_ARRAY_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.DRV, Op.SEL, Op.SRT, Op.TOP, Op.SCT)
+_POST_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
 _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 
 
@@ -40,26 +46,33 @@ def _count_ones(m: Module, bits: Value, name: str) -> Signal:
 
 
 class Engine(wiring.Component):
-    """Runs one tensor instruction at a time.
+    """Runs tensor instructions: one in the array, and one in the post-processing unit.
+
+    A product is in both: the array is free for an update as soon as nothing of it is under way
+    there.
 
     Members
     -------
-    start, op, job : In. Begin instruction ``op``; ``job`` is copied.
-    busy : Out. From the cycle after ``start`` until the instruction is over.
-    fault : Out. It met an address beyond a memory (pulse); it is over.
+    start, op, job : In. Begin instruction ``op``; ``job`` is copied. The units that it needs must
+        be free.
+    busy, array_busy, post_busy : Out. From the cycle after ``start`` until the instruction is over;
+        in the units that it needs.
+    array_fault, post_fault : Out. It met an address beyond a memory (pulse); it is over.
     reset_job : In. Abandon it; to be held for :data:`Datapath.FLUSH` cycles.
     clear : In. Zero the counters.
     local_write, local_read, local_data : the transfer's access to the memories. Reads only while
         not ``busy``; writes of weights and biases likewise.
     seed_load, seed, random_state : the random generator.
     loss, correct, samples, max_error, sat_{name} : Out. Counters.
+    events : Out. What the units do in this cycle.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
             "start": In(1), "op": In(6), "job": In(Descriptor()),
-            "busy": Out(1), "fault": Out(1), "reset_job": In(1), "clear": In(1),
+            "busy": Out(1), "array_busy": Out(1), "post_busy": Out(1),
+            "array_fault": Out(1), "post_fault": Out(1), "reset_job": In(1), "clear": In(1),
             "local_write": In(stream.Signature(LocalWrite, always_ready=True)),
             "local_read": In(stream.Signature(LocalRead)),
             "local_data": Out(stream.Signature(unsigned(64))),
@@ -67,6 +80,7 @@ class Engine(wiring.Component):
             "loss": Out(64), "correct": Out(32), "samples": Out(32),
             "max_error": Out(config.element_bits - 1),
             **{f"sat_{name}": Out(32) for name in SATURATIONS},
+            "events": Out(Events),
         })
 
     def elaborate(self, platform) -> Module:
@@ -84,29 +98,38 @@ class Engine(wiring.Component):
             m.submodules[f"weights{half}"] = Ram(lanes * 16, config.weight_words, 16)
         self.weights = [m.submodules.weights0, m.submodules.weights1]
         m.submodules.rows = self.rows = Ram(lanes * bits, config.rows, 2 * bits)
-        m.submodules.pairs = self.pairs = Ram(2 * bits, config.pairs)
+        # Scalars are read in groups of pairs.
+        m.submodules.pairs = self.pairs = Ram(2 * bits * GROUP, config.pairs // GROUP, 2 * bits)
         m.submodules.slopes = self.slopes = Ram(2 * bits, config.pairs)
-        m.submodules.inputs = self.inputs = Ram(64, config.input_beats)
+        m.submodules.inputs = self.inputs = Ram(128, config.input_beats // 2, 64)
         m.submodules.targets = self.targets = Ram(64, config.target_beats)
         m.submodules.logits = self.logits = Ram(32, config.logit_pairs)
         job = self._elaborate_control(m)
         self._elaborate_memories(m, job)
         self._elaborate_local(m)
         self._elaborate_counters(m)
+        self._elaborate_events(m)
         return m
 
     def _elaborate_control(self, m: Module):
         datapath, post, loss, selector = self.datapath, self.post, self.loss_unit, self.selector
         lists = self.lists
-        job, op = Signal(Descriptor()), Signal(6)
-        begin, done = Signal(), Signal()
+        # What the array does, and what the post-processing unit does: a product is both.
+        job, op, begin, done = Signal(Descriptor()), Signal(6), Signal(), Signal()
+        post_job, post_op = Signal(Descriptor()), Signal(6)
+        post_begin, post_done = Signal(), Signal()
         self.loss_over, self.selecting, self.listing = Signal(), Signal(), Signal()
+        self.losing, self.biasing = Signal(), Signal()
         kind, list_job = Signal(3), Signal(Job)
-        select_fault = Signal()
+        select_fault, neurons = Signal(), Signal(12)
         config = self.config
-        m.d.sync += begin.eq(self.start)
-        with m.If(self.start):
-            m.d.sync += [job.eq(self.job), op.eq(self.op), self.busy.eq(1)]
+        for_array, for_post = self.op.matches(*_ARRAY_OPS), self.op.matches(*_POST_OPS)
+        m.d.sync += [begin.eq(self.start & for_array), post_begin.eq(self.start & for_post)]
+        m.d.comb += self.busy.eq(self.array_busy | self.post_busy)
+        with m.If(self.start & for_post):
+            m.d.sync += [post_job.eq(self.job), post_op.eq(self.op), self.post_busy.eq(1)]
+        with m.If(self.start & for_array):
+            m.d.sync += [job.eq(self.job), op.eq(self.op), self.array_busy.eq(1)]
             with m.Switch(self.op):
                 for operation, value in _KINDS.items():
                     with m.Case(operation):
@@ -117,11 +140,13 @@ class Engine(wiring.Component):
                         m.d.sync += list_job.eq(value)
         m.d.comb += [
             datapath.job.eq(job), datapath.kind.eq(kind),
-            post.job.eq(job), loss.job.eq(job),
+            post.job.eq(post_job), loss.job.eq(post_job),
             datapath.seed_load.eq(self.seed_load), datapath.seed.eq(self.seed),
             self.random_state.eq(datapath.random_state),
             selector.base.eq(job.yr_base), selector.stride.eq(job.yr_stride),
-            selector.tiles.eq(job.tiles), selector.neurons.eq(job.p), selector.keep.eq(job.k),
+            selector.tiles.eq(job.tiles), selector.keep.eq(job.k),
+            datapath.clear.eq(self.clear), selector.neurons.eq(neurons),
+            neurons.eq(Mux(job.flags.live & (datapath.live < job.p), datapath.live, job.p)),
         ]
         m.d.comb += [
             lists.kind.eq(list_job), lists.job.eq(job),
@@ -135,8 +160,7 @@ class Engine(wiring.Component):
             m.d.comb += unit.reset_job.eq(self.reset_job)
         with m.Switch(op):
             with m.Case(Op.MVA, Op.MVD, Op.MVR):
-                m.d.comb += [datapath.start.eq(begin), post.start.eq(begin), post.mode.eq(0),
-                             post.width.eq(Mux(op == Op.MVD, job.p, job.q)), done.eq(post.done)]
+                m.d.comb += [datapath.start.eq(begin), done.eq(datapath.emptied)]
             with m.Case(Op.UPD):
                 m.d.comb += [datapath.start.eq(begin), done.eq(datapath.written),
                              datapath.random_advance.eq(begin & job.flags.stochastic)]
@@ -144,12 +168,11 @@ class Engine(wiring.Component):
                 deep = Signal()
                 m.d.sync += deep.eq(0)
                 m.d.comb += [datapath.start.eq(begin | deep),
-                             done.eq(datapath.written & ((kind == Kind.DEEP) | (job.tiles == 0)))]
+                             done.eq(datapath.written & (
+                                 (kind == Kind.DEEP) | (job.tiles == 0)
+                                 | job.flags.live & (datapath.live == 0)))]
                 with m.If(datapath.written & ~done):
                     m.d.sync += [kind.eq(Kind.DEEP), deep.eq(1)]
-            with m.Case(Op.LOSS):
-                m.d.comb += [loss.start.eq(begin), post.start.eq(begin), post.mode.eq(1),
-                             post.width.eq(job.p), done.eq(post.done)]
             with m.Case(Op.SEL):
                 # One past the last row, before the selector starts: it knows no memory's end.
                 span = Signal(28, reset_less=True)
@@ -163,55 +186,74 @@ class Engine(wiring.Component):
                 ]
                 m.d.comb += [
                     select_fault.eq(checked & beyond),
-                    selector.start.eq(checked & ~beyond & (job.k != 0)),
-                    done.eq(selector.done | checked & ~beyond & (job.k == 0)),
+                    selector.start.eq(checked & ~beyond & (job.k != 0) & (neurons != 0)),
+                    done.eq(selector.done | checked & ~beyond & ((job.k == 0) | (neurons == 0))),
                 ]
             with m.Case(Op.SRT, Op.TOP):
                 m.d.comb += [lists.start.eq(begin), done.eq(lists.done)]
             with m.Case(Op.SCT):
-                m.d.comb += [lists.start.eq(begin), done.eq(datapath.written),
+                m.d.comb += [lists.start.eq(begin), done.eq(lists.done),
                              datapath.random_advance.eq(begin & job.flags.stochastic)]
-            with m.Case(Op.BUP):
-                m.d.comb += [post.start.eq(begin), post.mode.eq(2), post.width.eq(job.p),
-                             done.eq(post.done)]
-        m.d.comb += [self.loss_over.eq(done & (op == Op.LOSS)),
-                     self.selecting.eq(self.busy & (op == Op.SEL)),
-                     self.listing.eq(self.busy & ((op == Op.SRT) | (op == Op.TOP)
+        m.d.comb += [
+            post.start.eq(post_begin), post_done.eq(post.done),
+            post.mode.eq(Mux(post_op == Op.LOSS, 1, Mux(post_op == Op.BUP, 2, 0))),
+            loss.start.eq(post_begin & (post_op == Op.LOSS)),
+            post.width.eq(Mux((post_op == Op.MVA) | (post_op == Op.MVR), post_job.q, post_job.p)),
+        ]
+        m.d.comb += [self.loss_over.eq(post_done & (post_op == Op.LOSS)),
+                     self.selecting.eq(self.array_busy & (op == Op.SEL)),
+                     self.listing.eq(self.array_busy & ((op == Op.SRT) | (op == Op.TOP)
                                                   | (op == Op.SCT)))]
-        m.d.comb += self.fault.eq(
-            self.busy & (datapath.fault | post.fault | loss.fault | lists.fault | select_fault))
-        with m.If(done | self.fault | self.reset_job):
-            m.d.sync += self.busy.eq(0)
+        m.d.comb += [self.losing.eq(self.post_busy & (post_op == Op.LOSS)),
+                     self.biasing.eq(self.post_busy & (post_op == Op.BUP))]
+        m.d.comb += [
+            self.array_fault.eq(self.array_busy & (datapath.fault | lists.fault | select_fault)),
+            self.post_fault.eq(self.post_busy & (post.fault | loss.fault)),
+        ]
+        fault = self.array_fault | self.post_fault
+        with m.If(done | fault | self.reset_job):
+            m.d.sync += self.array_busy.eq(0)
+        with m.If(post_done | fault | self.reset_job):
+            m.d.sync += self.post_busy.eq(0)
         with m.If(self.reset_job):
-            m.d.sync += begin.eq(0)
+            m.d.sync += [begin.eq(0), post_begin.eq(0)]
         return job
 
     def _elaborate_memories(self, m: Module, job) -> None:
         config, bits = self.config, self.config.element_bits
         datapath, post, loss, selector = self.datapath, self.post, self.loss_unit, self.selector
-        # Scalars come from the input memory, four unsigned pairs a beat, or from pair memory.
+        # Scalars come from input memory, eight unsigned pairs in two beats, or from pair memory.
         scalar_address = Signal(17)
-        m.d.comb += scalar_address.eq(Mux(self.listing, self.lists.scalar_address,
-                                          datapath.scalar_address))
-        self.scalar_address = scalar_address
-        beat = delay(m, scalar_address[:2], Ram.LATENCY, "beat")
-        inputs = self.inputs.read_data.word_select(beat, 16)
+        group = Signal(16)
+        place = Signal(3)
+        m.d.comb += [
+            scalar_address.eq(Mux(self.listing, self.lists.scalar_address,
+                                  datapath.scalar_address)),
+            group.eq(Mux(datapath.scanning, datapath.group, scalar_address >> 3)),
+            place.eq(delay(m, scalar_address[:3], Ram.LATENCY, "place")),
+        ]
+        self.group = group
         zero = Const(0, bits - 8) if bits > 8 else Const(0, 0)
-        unsigned_pair = Cat(inputs[:min(8, bits)], zero, inputs[8:8 + min(8, bits)], zero)
+        inputs = Cat(Cat(self.inputs.read_data[8 * i:8 * i + min(8, bits)], zero)
+                     for i in range(2 * GROUP))
         deep_uses_pairs = Signal()
         m.d.comb += deep_uses_pairs.eq(datapath.kind == Kind.DEEP)
         m.d.comb += [
-            self.inputs.read_address.eq(scalar_address >> 2),
-            self.lists.scalar_data.eq(datapath.scalar_data),
-            datapath.scalar_data.eq(Mux(job.flags.input & ~deep_uses_pairs, unsigned_pair,
-                                        self.pairs.read_data)),
+            self.inputs.read_address.eq(group),
+            self.lists.scalar_data.eq(self.pairs.read_data.word_select(place, 2 * bits)),
+            self.lists.scalar_beat.eq(self.inputs.read_data.word_select(place[2], 64)),
+            datapath.group_data.eq(Mux(job.flags.input & ~deep_uses_pairs, inputs,
+                                       self.pairs.read_data)),
+            datapath.scalar_data.eq(datapath.group_data.word_select(place, 2 * bits)),
             self.slopes.read_address.eq(post.slope_read_address),
             post.slope_read_data.eq(self.slopes.read_data),
+            self.slopes.write_enable.eq(post.pair_write_enable),
+            self.slopes.write_address.eq(post.pair_write_address),
+            self.slopes.write_data.eq(post.pair_write_data),
+            self.pairs.write_enable.eq(post.pair_write_enable << post.pair_write_address[:3]),
+            self.pairs.write_address.eq(post.pair_write_address >> 3),
+            self.pairs.write_data.eq(post.pair_write_data.replicate(GROUP)),
         ]
-        for ram in (self.pairs, self.slopes):
-            m.d.comb += [ram.write_enable.eq(post.pair_write_enable),
-                         ram.write_address.eq(post.pair_write_address),
-                         ram.write_data.eq(post.pair_write_data)]
         rows = self.rows
         half = config.lanes // 2
         chosen = Signal(half)
@@ -257,8 +299,10 @@ class Engine(wiring.Component):
         payload, query = write.payload, read.payload
         to_weight = write.valid & (payload.space == Space.WEIGHT)
         m.d.comb += [
-            self.inputs.write_enable.eq(write.valid & (payload.space == Space.INPUT)),
-            self.inputs.write_address.eq(payload.unit), self.inputs.write_data.eq(payload.data),
+            self.inputs.write_enable.eq(
+                (write.valid & (payload.space == Space.INPUT)) << payload.unit[0]),
+            self.inputs.write_address.eq(payload.unit >> 1),
+            self.inputs.write_data.eq(payload.data.replicate(2)),
             self.targets.write_enable.eq(write.valid & (payload.space == Space.TARGET)),
             self.targets.write_address.eq(payload.unit), self.targets.write_data.eq(payload.data),
             post.bias_write.eq(write.valid & (payload.space == Space.BIAS)),
@@ -310,14 +354,15 @@ class Engine(wiring.Component):
                                       payload.data.replicate(groups))),
             ]
         m.d.comb += [
-            self.pairs.read_address.eq(Mux(storing, query_now.unit, self.scalar_address)),
+            self.pairs.read_address.eq(Mux(storing, query_now.unit >> 3, self.group)),
             self.logits.read_address.eq(Mux(storing, query_now.unit, loss.logit_read_address)),
         ]
         word = Cat(self.weights[0].read_data, self.weights[1].read_data)
         picked = Signal(64)
         m.d.comb += picked.eq(word.word_select(column, 64))
-        even = self.pairs.read_data[:bits].as_signed()
-        odd = self.pairs.read_data[bits:].as_signed()
+        place = delay(m, query_now.unit[:3], Ram.LATENCY, "stored_place")
+        stored = self.pairs.read_data.word_select(place, 2 * bits)
+        even, odd = stored[:bits].as_signed(), stored[bits:].as_signed()
         wide = [Signal(16, name=f"wide{i}") for i in (0, 1)]
         m.d.comb += [wide[0].eq(even), wide[1].eq(odd)]
         answer = Signal(64, reset_less=True)
@@ -357,3 +402,14 @@ class Engine(wiring.Component):
             m.d.sync += [self.loss.eq(0), self.correct.eq(0), self.samples.eq(0),
                          self.max_error.eq(0),
                          *(getattr(self, f"sat_{name}").eq(0) for name in SATURATIONS)]
+
+    def _elaborate_events(self, m: Module) -> None:
+        post, events = self.post, self.events
+        m.d.comb += [
+            events.eq(self.datapath.events),
+            events.engine_busy.eq(self.busy),
+            events.post_busy.eq(self.biasing | post.sums.valid & post.sums.ready
+                                | post.errors.valid & post.errors.ready),
+            events.loss_busy.eq(self.losing), events.selector_busy.eq(self.selecting),
+            events.lists_busy.eq(self.listing),
+        ]

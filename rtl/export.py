@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.back import verilog
-from amaranth.hdl import Value, ValueCastable
+from amaranth.hdl import Const, Value, ValueCastable
 
 # Not public in Amaranth 0.5, but the direction must be said: left out, an output that nothing
 # drives would silently become an input.
@@ -19,7 +19,7 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     A nested port is named by its path with single underscores, so that member ``awaddr`` of
     ``s_axil`` becomes ``s_axil_awaddr`` (Amaranth alone would write ``s_axil__awaddr``, which
     tools do not recognise as an AXI port). Clock and reset of the domain ``sync`` are ``clk`` and
-    ``rst``.
+    ``rst``. A constant, such as the ``ready`` of a stream that always is, becomes no port.
 
     Raises
     ------
@@ -28,6 +28,8 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     """
     ports: dict[str, tuple[Value, PortDirection]] = {}
     for path, member, value in component.signature.flatten(component):
+        if isinstance(value, Const):
+            continue
         port = "_".join(map(str, path))
         if port in ports:
             raise ValueError(f"port names must be distinct, not {port!r} twice")

@@ -1,52 +1,45 @@
 """The list unit: weight registers. Runs SRT, TOP and SCT; twin of tangente.golden.lists.
 
 TOP hands scalars to the array, whose lane units round the candidates of all neurons of a tile, and
-the topers of a group take theirs. Times count from an offer's issue, see :data:`OFFERED`.
+the topers of a group take theirs. Times count from an offer's issue, see :data:`_TAKEN`.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, enum, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from ..golden.clock import SCATTER_STEP
 from ..golden.config import Config
-from ..golden.lists import OFFER_CYCLES, OWN, REGISTERS, SHARED
+from ..golden.lists import IN_FLIGHT
 from . import uop as stage
-from .activation import Slope
 from .delay import delay
 from .descriptor import Descriptor
+from .list_check import Job, ListCheck
+from .list_group import ListGroup
+from .list_memory import ListMemory
+from .list_offers import ListOffers, offer_layout, place_layout
+from .list_products import ListProducts
+from .list_scalar import ListScalar, Source
+from .list_scatter import ListScatter
+from .list_sort import ListSort, id_layout
 from .ram import Ram
 from .toper import Toper
 from .uop import Uop
 
-__all__ = ["ListUnit", "Job"]
+__all__ = ["ListUnit"]
 
-#: From an offer's issue: the source is registered; list memory and pair memory have answered; the
-#: scalar stands (product, half, coarse shift, fine shift, saturation).
-_READ = 1 + Ram.LATENCY
-_SCALAR = _READ + Slope.LATENCY + 5
-#: The micro-operation stands; the candidates of half 1 do; the topers are offered them; their
-#: verdicts are there.
+#: From an offer's issue: its place has been looked up; list memory and pair memory have answered;
+#: the scalar stands.
+_PLACED = 2
+_READ = _PLACED + Ram.LATENCY
+_SCALAR = _READ + ListScalar.LATENCY
+#: The micro-operation stands; so do its candidates; they are in the topers' queue.
 _ISSUED = _SCALAR - 2
 _CANDIDATE = _ISSUED + stage.ROW_WRITE + 1
-_OFFERED = _CANDIDATE + 1
-_VERDICT = _OFFERED + Toper.VERDICT_LATENCY
-#: Bits of (register x slope x 2^8) with the half of the largest shift added.
-_TOTAL_BITS = 33
-#: From SRT's last element being read to the last verdict.
-_SORTED = Ram.LATENCY + 2
-
-
-class Job(enum.Enum, shape=2):
-    """What the unit does."""
-
-    SRT = 0
-    TOP = 1
-    SCT = 2
+_QUEUED = _CANDIDATE + 1
 
 
 class ListUnit(wiring.Component):
@@ -55,517 +48,424 @@ class ListUnit(wiring.Component):
     Members
     -------
     start, kind, job : In. Begin (pulse); ``kind`` and ``job`` stand until it is over.
-    done : Out. SRT, TOP: over (pulse). SCT ends with its last micro-operation's ``final``.
+    done : Out. Over (pulse).
     fault : Out. An address is beyond its memory (pulse); it is over.
-    scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
+    scalar_address : Out, 17; scalar_data, scalar_beat : In, 2E and 64. A pair of the pair memory,
+        and the beat with that pair of the input memory, 2 cycles later.
     uop : Out. To the array: the weight word; ``odd`` is the half, ``lane`` SCT's lane.
     u_scalar, v_scalar : Out, E. Two cycles after ``uop``: SCT's error; the scalar, SCT's value.
     values, value_clipped : In, lanes x E and lanes. Rounded candidates of all lanes.
     clipped : Out. Saturations in this cycle.
     store, store_entry : In; stored_id, stored_value : Out. STORE's reads of the list memory, two
-        cycles later.
+        cycles later: bank after bank.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         lanes, bits = config.lanes, config.element_bits
-        self._count_bits = bits_for(2 * config.toper_lanes + 1)
         super().__init__({
             "start": In(1), "kind": In(Job), "job": In(Descriptor()),
             "done": Out(1), "fault": Out(1),
-            "scalar_address": Out(17), "scalar_data": In(2 * bits),
+            "scalar_address": Out(17), "scalar_data": In(2 * bits), "scalar_beat": In(64),
             "uop": Out(Uop), "u_scalar": Out(signed(bits)), "v_scalar": Out(signed(bits)),
             "values": In(lanes * bits), "value_clipped": In(lanes),
-            "clipped": Out(self._count_bits),
+            "clipped": Out(bits_for(2 * config.toper_lanes + 1)),
             "store": In(1), "store_entry": In(16),
             "stored_id": Out(config.id_bits), "stored_value": Out(signed(bits)),
         })
-        entry_bits = bits_for(config.list_entries)
-        self._source = data.StructLayout({
-            "kind": 2, "alive": config.toper_lanes, "address": entry_bits, "left": entry_bits,
-            "input": bits_for(config.queue_entries), "word": 16, "tile": 16,
-            "lane": config.lane_bits})
-        self._id = data.StructLayout({"lane": config.lane_bits, "half": 1,
-                                      "word": config.id_bits - 1 - config.lane_bits})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         config, job = self.config, self.job
-        m.submodules.list_memory = self.memory = Ram(
-            config.id_bits + config.element_bits, config.list_entries)
+        m.submodules.memory = self.memory = ListMemory(config)
+        m.submodules.check = self.check = ListCheck(config)
+        m.submodules.sort = self.sort = ListSort(config)
+        m.submodules.scatter = self.scatter = ListScatter(config)
+        m.submodules.offers = self.offers = ListOffers(config)
+        m.submodules.products = self.products = ListProducts(config)
+        m.submodules.group = self.group = ListGroup(config)
         self.topers = []
         for t in range(config.toper_lanes):
             m.submodules[f"toper{t}"] = toper = Toper(
                 config.toper_registers, config.id_bits, config.element_bits)
             m.d.comb += toper.keep.eq(job.k)
             self.topers.append(toper)
-        self.entry_id = Signal(self._id)
-        self.entry_value = Signal(signed(config.element_bits))
-        m.d.comb += Cat(self.entry_value, self.entry_id).eq(self.memory.read_data)
+        self.entry_id, self.entry_value = Signal(id_layout(config)), Signal(
+            signed(config.element_bits))
+        m.d.comb += [
+            Cat(self.entry_value, self.entry_id).eq(self.memory.entry),
+            self.check.start.eq(self.start), self.check.kind.eq(self.kind), self.check.job.eq(job),
+            self.sort.job.eq(job), self.sort.tiles.eq(self.check.tiles), self.scatter.job.eq(job),
+            self.offers.job.eq(job), self.offers.tiles.eq(self.check.tiles),
+            self.products.keep.eq(job.k), self.products.length.eq(job.v_stride),
+            self.group.kind.eq(self.kind), self.group.job.eq(job),
+            self.group.tiles.eq(self.check.tiles), self.group.width.eq(self.check.width),
+        ]
+        # Whose pair is read, and whether SRT's or TOP's distinct ids are offered.
+        self.looking, self.distinct, self.making_products = Signal(), Signal(), Signal()
+        self.look_address = Signal(17)
+        self._elaborate_offers(m)
+        self._elaborate_topers(m)
+        self._elaborate_uop(m)
+        close, stored = self._elaborate_unload(m)
+        self._elaborate_control(m, close, stored)
+        return m
 
-        # Tiles of Q, and the place of the group of neurons whose lists are made.
-        self.tiles, self.rest = Signal(12), Signal(12)
-        self.tile, self.lane0 = Signal(12), Signal(config.lane_bits + 1)
-        self.group = Signal(range(-(-config.lanes // config.toper_lanes)))
-        self.valid = Signal(config.toper_lanes)
-        self.running, self.clear, self.idle = Signal(), Signal(), Signal()
-        sort, sorted_ = self._elaborate_sort(m)
-        self._elaborate_top(m)
-        scatter = self._elaborate_scatter(m)
-        self._elaborate_reads(m)
-        close, unloaded = self._elaborate_unload(m)
+    # --- control ----------------------------------------------------------------------------------
 
-        good, checked, checking = Signal(), Signal(), Signal()
-        self._elaborate_check(m, checking, checked, good)
-        width = Signal(12)
-        m.d.comb += width.eq(Mux(self.tile + 1 == self.tiles, self.rest, config.lanes))
+    def _elaborate_control(self, m: Module, close, stored) -> None:
+        job, group, offers = self.job, self.group, self.offers
+        look, wanted, unwanted = Signal(), Signal(), Signal()
+        self._elaborate_look(m, look, wanted, unwanted)
+        loaded = Signal()
+        ranked = Signal()   # of the present group
+        shared, lazy = Signal(), Signal()
+        m.d.comb += [shared.eq(job.flags.shared & offers.any),
+                     lazy.eq(job.flags.own | job.flags.lists & offers.any),
+                     loaded.eq(~job.flags.shared | self.shared_loaded)]
+        scanned = Signal()
+        with m.If(offers.scan):
+            m.d.sync += scanned.eq(0)
+        with m.Elif(offers.scanned):
+            m.d.sync += scanned.eq(1)
+
+        def begin() -> None:
+            with m.If(self.kind == Job.SRT):
+                m.d.comb += self.sort.start.eq(1)
+                m.next = "SORT"
+            with m.Else():
+                m.d.comb += [offers.scan.eq(1), offers.load.eq(job.flags.shared)]
+                m.next = "READ"
+            m.d.comb += group.start.eq(1)
+
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [self.rest.eq(job.q), self.tiles.eq(1), self.tile.eq(0),
-                             self.lane0.eq(0), self.group.eq(0)]
                 with m.If(self.start):
-                    with m.If(self.kind == Job.SCT):
-                        m.next = "CHECK"
-                    with m.Else():
-                        m.next = "TILES"
-            with m.State("TILES"):
-                with m.If(self.rest > config.lanes):
-                    m.d.sync += [self.rest.eq(self.rest - config.lanes),
-                                 self.tiles.eq(self.tiles + 1)]
-                with m.Else():
                     m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.comb += checking.eq(1)
-                with m.If(checked):
-                    m.d.comb += self.fault.eq(~good)
-                    with m.If(~good):
+                with m.If(self.check.done):
+                    m.d.comb += self.fault.eq(~self.check.good)
+                    with m.If(~self.check.good):
                         m.next = "IDLE"
-                    with m.Elif(self.kind == Job.SRT):
-                        m.d.comb += sort.eq(1)
-                        m.d.sync += self.valid.eq(1)
-                        m.next = "SORT"
-                    with m.Elif(self.kind == Job.TOP):
-                        m.next = "GROUP"
+                    with m.Elif(self.kind == Job.SCT):
+                        m.d.comb += self.scatter.start.eq(1)
+                        m.next = "SCATTER"
+                    with m.Elif(job.flags.wanted):
+                        m.d.comb += look.eq(1)
+                        m.next = "LOOK"
                     with m.Else():
-                        m.d.comb += scatter.eq(1)
-                        m.next = "IDLE"
+                        begin()
+            with m.State("LOOK"):
+                m.d.comb += self.looking.eq(1)
+                with m.If(wanted):
+                    begin()
+                with m.Elif(unwanted):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
+            with m.State("SCATTER"):
+                with m.If(self.scatter.done):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
             with m.State("SORT"):
-                with m.If(sorted_):
+                m.d.comb += self.distinct.eq(1)
+                with m.If(self.sort.over):
                     m.d.comb += close.eq(1)
-                    m.next = "UNLOAD"
+                    m.next = "STORE"
+            with m.State("READ"):
+                with m.If(scanned & loaded):
+                    m.d.comb += group.tile.eq(1)
+                    m.next = "LIVE"
+            with m.State("LIVE"):
+                with m.If(group.known):
+                    m.next = "GROUP"
             with m.State("GROUP"):
-                m.d.comb += self.clear.eq(1)
-                m.d.sync += self.valid.eq(Cat(self.lane0 + t < width
-                                              for t in range(config.toper_lanes)))
-                m.next = "OFFER"
-            with m.State("OFFER"):
-                m.d.comb += self.running.eq(1)
-                with m.If(self.idle):
+                with m.If(group.any):
+                    m.d.comb += group.take.eq(1)
+                    m.d.sync += ranked.eq(0)
+                    m.next = "BEGIN"
+                with m.Elif(group.last_tile):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
+                with m.Else():
+                    m.d.comb += group.tile.eq(1)
+                    m.next = "LIVE"
+            with m.State("BEGIN"):
+                with m.If(shared & ~ranked):
+                    m.d.comb += offers.rank.eq(1)
+                    m.next = "RANK"
+                with m.Elif(lazy):
+                    m.d.comb += offers.lazy.eq(1)
+                    m.next = "OFFER"
+                with m.Else():
                     m.d.comb += close.eq(1)
-                    m.next = "UNLOAD"
-            with m.State("UNLOAD"):
-                with m.If(unloaded):
+                    m.next = "STORE"
+            with m.State("RANK"):
+                m.d.comb += self.distinct.eq(1)
+                with m.If(offers.idle):
+                    m.d.comb += close.eq(1)
+                    m.d.sync += ranked.eq(1)
+                    m.next = "RANKED"
+            with m.State("RANKED"):
+                with m.If(stored):
+                    m.d.comb += self.products.start.eq(1)
+                    m.next = "PRODUCTS"
+            with m.State("PRODUCTS"):
+                m.d.comb += [self.distinct.eq(1), self.making_products.eq(1)]
+                with m.If(self.products.over):
+                    with m.If(lazy):
+                        m.next = "BEGIN"
+                    with m.Else():
+                        m.d.comb += close.eq(1)
+                        m.next = "STORE"
+            with m.State("OFFER"):
+                with m.If(offers.idle):
+                    m.d.comb += close.eq(1)
+                    m.next = "STORE"
+            with m.State("STORE"):
+                with m.If(stored):
                     with m.If(self.kind == Job.SRT):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
-                    with m.Elif(self.lane0 + config.toper_lanes < width):
-                        m.d.sync += [self.lane0.eq(self.lane0 + config.toper_lanes),
-                                     self.group.eq(self.group + 1)]
-                        m.next = "GROUP"
-                    with m.Elif(self.tile + 1 != self.tiles):
-                        m.d.sync += [self.lane0.eq(0), self.group.eq(0),
-                                     self.tile.eq(self.tile + 1)]
-                        m.next = "GROUP"
                     with m.Else():
-                        m.d.comb += self.done.eq(1)
-                        m.next = "IDLE"
-        return m
+                        m.next = "GROUP"
 
-    # --- checks -----------------------------------------------------------------------------------
-
-    def _elaborate_check(self, m: Module, checking, checked, good) -> None:
-        """Addresses, one multiplication after the other: words, entries read, entries written."""
-        config, job = self.config, self.job
-        top, sct = self.kind == Job.TOP, self.kind == Job.SCT
-        pairs = (job.p + 1)[1:]
-        step = Signal(3)
-        one, other = Signal(16, reset_less=True), Signal(12, reset_less=True)
-        base, product = Signal(16, reset_less=True), Signal(28, reset_less=True)
-        base_later = delay(m, base, 1, "base")
-        limit = Signal(17, reset_less=True)
-        end = Signal(29)
-        m.d.comb += end.eq(product + base_later)
-        m.d.sync += product.eq(one * other)
-        beyond = Signal()
-        m.d.comb += [checked.eq(checking & (step == 6)), good.eq(~beyond)]
-        scalar_base = Mux(top, job.g_base, job.s_base)
-        with m.If(~checking):
-            m.d.sync += [step.eq(0), beyond.eq(0)]
-        with m.Else():
-            m.d.sync += step.eq(step + 1)
-        with m.Switch(step):
-            with m.Case(0):
-                m.d.sync += [one.eq(pairs), other.eq(Mux(sct, 0, self.tiles)),
-                             base.eq(Mux(sct, 0, job.m_base))]
-            with m.Case(1):
-                used = top & job.flags.lists
-                m.d.sync += [one.eq(job.r_stride), other.eq(Mux(used, job.p, 0)),
-                             base.eq(Mux(used, job.r_base, 0)), limit.eq(config.weight_words)]
-            with m.Case(2):
-                m.d.sync += [one.eq(job.k), base.eq(job.l_base), limit.eq(config.list_entries),
-                             other.eq(Mux(top, job.q, Mux(sct, job.p, 1)))]
-            with m.Case(3):
-                m.d.sync += limit.eq(config.list_entries)
-            with m.Case(4):
-                scalars = Mux(job.flags.input, config.input_beats * 4, config.pairs)
-                with m.If((scalar_base + pairs > scalars)
-                          | top & job.flags.own
-                          & (job.f_base + job.f_stride > config.list_entries)
-                          | top & job.flags.shared
-                          & (job.v_base + job.v_stride > config.list_entries)):
-                    m.d.sync += beyond.eq(1)
-        # The product asked for in one step is compared two steps later.
-        with m.If(checking & (step >= 2) & (step <= 4) & (end > limit)):
-            m.d.sync += beyond.eq(1)
-
-    # --- reads ------------------------------------------------------------------------------------
-
-    def _elaborate_reads(self, m: Module) -> None:
-        """Who reads the list memory and the pairs: one job at a time."""
-        with m.Switch(self.kind):
-            with m.Case(Job.SRT):
-                m.d.comb += self.scalar_address.eq(self.sort_address)
-            with m.Case(Job.TOP):
-                m.d.comb += [self.scalar_address.eq(self.job.g_base + (self.source.input >> 1)),
-                             self.memory.read_address.eq(self.source.address)]
-            with m.Case(Job.SCT):
-                m.d.comb += [self.scalar_address.eq(self.scatter_pair),
-                             self.memory.read_address.eq(self.scatter_entry)]
-        with m.If(self.store):
-            m.d.comb += self.memory.read_address.eq(self.store_entry)
-        m.d.comb += [self.stored_id.eq(self.entry_id), self.stored_value.eq(self.entry_value)]
-
-    def _pair_element(self, odd):
-        """The element of the pair read that ``odd`` picks."""
-        bits = self.config.element_bits
-        return Mux(odd, self.scalar_data[bits:], self.scalar_data[:bits]).as_signed()
-
-    # --- SRT --------------------------------------------------------------------------------------
-
-    def _elaborate_sort(self, m: Module):
-        """One element a cycle to the first toper."""
+    def _elaborate_look(self, m: Module, look, wanted, unwanted) -> None:
+        """Flag.WANTED: the vector at Y_BASE, up to its first pair that is not zero."""
         job = self.job
-        begin, over = Signal(), Signal()
-        active, index = Signal(), Signal(12)
-        word, self.sort_address = Signal(16), Signal(17)
-        with m.If(begin):
-            m.d.sync += [active.eq(1), index.eq(0), word.eq(job.m_base),
-                         self.sort_address.eq(job.s_base)]
-        with m.Elif(active):
-            m.d.sync += index.eq(index + 1)
-            with m.If(index[0]):
-                m.d.sync += [word.eq(word + self.tiles),
-                             self.sort_address.eq(self.sort_address + 1)]
-            with m.If(index + 1 == job.p):
-                m.d.sync += active.eq(0)
-        read = [active]
-        for _ in range(_SORTED):
-            later = Signal(name=f"sorting_{len(read)}")
-            m.d.sync += later.eq(read[-1])
-            read.append(later)
-        m.d.comb += over.eq(read[_SORTED] & ~read[_SORTED - 1])
-        odd = delay(m, index[0], Ram.LATENCY, "sort_odd")
-        place = delay(m, word, Ram.LATENCY, "sort_word")
-        self.sort_valid, self.sort_id = read[Ram.LATENCY + 1], Signal(self._id)
-        self.sort_value = Signal(signed(self.config.element_bits), reset_less=True)
-        m.d.sync += [self.sort_id.word.eq(place), self.sort_id.half.eq(odd),
-                     self.sort_value.eq(self._pair_element(odd))]
-        return begin, over
-
-    # --- SCT --------------------------------------------------------------------------------------
-
-    def _elaborate_scatter(self, m: Module):
-        """One register every SCATTER_STEP cycles: its error times its value into its slot."""
-        job, config = self.job, self.config
-        begin = Signal()
-        active, wait = Signal(), Signal(range(SCATTER_STEP))
-        output, register = Signal(12), Signal(16)
-        self.scatter_pair, self.scatter_entry = Signal(17), Signal(bits_for(config.list_entries))
-        last = (output + 1 == job.p) & (register + 1 == job.k)
-        issue = Signal()
-        m.d.comb += issue.eq(active & (wait == 0))
-        with m.If(begin):
-            m.d.sync += [active.eq(1), wait.eq(0), output.eq(0), register.eq(0),
-                         self.scatter_pair.eq(job.s_base), self.scatter_entry.eq(job.l_base)]
-        with m.Elif(active):
-            m.d.sync += wait.eq(Mux(wait == SCATTER_STEP - 1, 0, wait + 1))
-            with m.If(wait == SCATTER_STEP - 1):
-                m.d.sync += [self.scatter_entry.eq(self.scatter_entry + 1),
-                             register.eq(register + 1)]
-                with m.If(last):
-                    m.d.sync += active.eq(0)
-                with m.If(register + 1 == job.k):
-                    m.d.sync += [register.eq(0), output.eq(output + 1)]
-                    with m.If(output[0]):
-                        m.d.sync += self.scatter_pair.eq(self.scatter_pair + 1)
-        now, final = Signal(), Signal()
-        later, later_final = Signal(), Signal()
-        m.d.sync += [later.eq(issue), now.eq(later), later_final.eq(issue & last),
-                     final.eq(later_final)]
-        scattering = Signal()
-        m.d.comb += scattering.eq(self.kind == Job.SCT)
-        odd = delay(m, output[0], Ram.LATENCY, "scatter_odd")
-        with m.If(scattering):
-            m.d.sync += [self.uop.valid.eq(now), self.uop.final.eq(final),
-                         self.uop.weight.eq(self.entry_id.word),
-                         self.uop.odd.eq(self.entry_id.half), self.uop.lane.eq(self.entry_id.lane)]
-        with m.Else():
-            m.d.sync += [self.uop.valid.eq(self.offer_issued), self.uop.final.eq(0),
-                         self.uop.weight.eq(self.offer_word), self.uop.odd.eq(self.offer_odd)]
-        m.d.sync += [self.uop.first.eq(1), self.uop.last.eq(1)]
-        value = delay(m, self.entry_value, 3, "scatter_value")
-        m.d.comb += [self.u_scalar.eq(delay(m, self._pair_element(odd), 3, "scatter_error")),
-                     self.v_scalar.eq(Mux(scattering, value, self.offer_scalar))]
-        return begin
-
-    # --- TOP --------------------------------------------------------------------------------------
-
-    def _elaborate_top(self, m: Module) -> None:
-        self._elaborate_issue(m)
-        self._elaborate_scalar(m)
-        self._elaborate_offer(m)
-
-    def _elaborate_issue(self, m: Module) -> None:
-        """Sources: first the generator's, each for its first entry, then those that wait."""
-        config, job = self.config, self.job
-        layout = self._source
-        m.submodules.queue = queue = SyncFIFOBuffered(
-            width=layout.size, depth=config.queue_entries)
-        self.push, self.pushed = Signal(), Signal(layout)
-        head = data.View(layout, queue.r_data)
-
-        generating, kind = Signal(), Signal(2)
-        index = Signal(bits_for(config.queue_entries))
-        word, address = Signal(16), Signal(bits_for(config.list_entries))
-        tile, lane = Signal(16), Signal(config.lane_bits)
-        spaced, issue = Signal(init=1), Signal()
-        any_input = Signal()
+        reading, left = Signal(), Signal(12)
+        with m.If(look):
+            m.d.sync += [reading.eq(1), left.eq((job.count - 1)[1:]),
+                         self.look_address.eq(job.y_base)]
+        with m.Elif(reading):
+            m.d.sync += [left.eq(left - 1), self.look_address.eq(self.look_address + 1),
+                         reading.eq(self.looking & (left != 0))]
+        arrived = delay(m, reading & self.looking, Ram.LATENCY, "arrived")
+        final = delay(m, left == 0, Ram.LATENCY, "final")
         m.d.comb += [
-            any_input.eq(job.flags.shared | job.flags.lists),
-            issue.eq(self.running & spaced & (generating | queue.r_rdy)),
-            queue.r_en.eq(issue & ~generating),
-            queue.w_en.eq(self.push), queue.w_data.eq(self.pushed),
+            wanted.eq(self.looking & arrived & self.scalar_data.any()),
+            unwanted.eq(self.looking & arrived & ~self.scalar_data.any() & final),
         ]
-        m.d.sync += spaced.eq(~issue)
-        assert OFFER_CYCLES == 2
 
-        first_kind = Mux(job.flags.shared, SHARED, REGISTERS)
-        with m.If(self.clear):
-            m.d.sync += [generating.eq(job.flags.own | any_input),
-                         kind.eq(Mux(job.flags.own, OWN, first_kind)),
-                         index.eq(0), word.eq(0), address.eq(job.r_base), tile.eq(0), lane.eq(0)]
-        with m.Elif(issue & generating):
-            with m.If(kind == OWN):
-                m.d.sync += [kind.eq(first_kind), generating.eq(any_input)]
-            with m.Elif((kind == SHARED) & job.flags.lists):
-                m.d.sync += kind.eq(REGISTERS)
-            with m.Else():
-                m.d.sync += [kind.eq(first_kind), index.eq(index + 1),
-                             address.eq(address + job.r_stride),
-                             word.eq(word + Mux(index[0], self.tiles, 0)),
-                             lane.eq(lane + 1), generating.eq(index + 1 != job.p)]
-                with m.If(lane == config.lanes - 1):
-                    m.d.sync += [lane.eq(0), tile.eq(tile + 1)]
-        fresh = Signal(layout)
-        m.d.comb += [
-            fresh.kind.eq(kind), fresh.alive.eq(self.valid), fresh.input.eq(index),
-            fresh.word.eq(word), fresh.tile.eq(tile), fresh.lane.eq(lane),
-        ]
-        with m.Switch(kind):
-            with m.Case(OWN):
-                m.d.comb += [fresh.address.eq(job.f_base), fresh.left.eq(job.f_stride)]
-            with m.Case(SHARED):
-                m.d.comb += [fresh.address.eq(job.v_base), fresh.left.eq(job.v_stride)]
-            with m.Default():
-                m.d.comb += [fresh.address.eq(address), fresh.left.eq(job.r_stride)]
-        self.source, self.issued = Signal(layout, reset_less=True), Signal()
-        m.d.sync += [self.source.eq(Mux(generating, fresh.as_value(), head.as_value())),
-                     self.issued.eq(issue)]
+    # --- offers -----------------------------------------------------------------------------------
 
-        # Sources that are not finished.
-        unfinished = Signal(range(2 * config.queue_entries))
-        self.finished = Signal()
-        m.d.sync += unfinished.eq(unfinished + (issue & generating) - self.finished)
-        m.d.comb += self.idle.eq(~generating & (unfinished == 0))
-
-    def _elaborate_scalar(self, m: Module) -> None:
-        """entry x slope x 2^8, shifted, rounded to even, saturated."""
-        config, job, bits = self.config, self.job, self.config.element_bits
-        m.submodules.slope = slope = Slope(config)
-        odd = delay(m, self.source.input[0], Ram.LATENCY, "offer_odd")
-        kinds = [self.source.kind]
-        for cycle in range(2, _SCALAR + 1):
-            kinds.append(delay(m, kinds[-1], 1, f"kind_{cycle}"))
-        kind_at = dict(enumerate(kinds, 1))
-        m.d.comb += [slope.activation.eq(self._pair_element(odd)),
-                     slope.sigmoid.eq(job.flags.sigmoid)]
-        entry = delay(m, self.entry_value, Slope.LATENCY, "offer_entry")
-        at = _READ + Slope.LATENCY
-        product = Signal(signed(2 * bits), reset_less=True)
-        m.d.sync += product.eq(entry * Mux(kind_at[at] == OWN, Const(1, bits), slope.slope))
-        at += 1
-        shifts = Signal(5), Signal(5), Signal(5)
-        for kind, value in ((OWN, job.e_shift), (SHARED, job.b_shift), (REGISTERS, job.shift2)):
-            m.d.comb += shifts[kind].eq(value)
-
-        def chosen(values, when):
-            return Mux(kind_at[when] == OWN, values[OWN],
-                       Mux(kind_at[when] == SHARED, values[SHARED], values[REGISTERS]))
-
-        masks = []
-        for kind, value in enumerate(shifts):
-            mask = Signal(31, name=f"dropped_{kind}", reset_less=True)
-            m.d.sync += mask.eq((Const(1, 32) << value) - 1)
-            masks.append(mask)
-        mask = Signal(31)
-        m.d.comb += mask.eq(chosen(masks, at))
-        total = Signal(signed(_TOTAL_BITS), reset_less=True)
-        m.d.sync += total.eq((product << 8) + (mask ^ mask >> 1))
-        dropped = delay(m, mask, 1, "dropped")
-        shift = delay(m, chosen(shifts, at), 1, "scalar_shift")
-        at += 1
-        near = Signal(signed(_TOTAL_BITS), reset_less=True)
-        tie = Signal(reset_less=True)
-        m.d.sync += [near.eq(total >> (shift[3:] << 3)),
-                     tie.eq(dropped[0] & ~(total[:31] & dropped).any())]
-        fine = delay(m, shift[:3], 1, "scalar_fine")
-        at += 1
-        result, shifted = Signal(signed(_TOTAL_BITS), reset_less=True), Signal(signed(_TOTAL_BITS))
-        m.d.comb += shifted.eq(near >> fine)
-        m.d.sync += result.eq(Cat(shifted[0] & ~tie, shifted[1:]))
-        at += 1
-        limit = config.element_max
-        above, below = Signal(), Signal()
-        m.d.comb += [above.eq(result > limit), below.eq(result < -limit)]
-        self.offer_scalar = Signal(signed(bits), reset_less=True)
-        clipped = Signal(reset_less=True)
-        m.d.sync += [self.offer_scalar.eq(Mux(above, limit, Mux(below, -limit, result[:bits]))),
-                     clipped.eq(above | below)]
-        at += 1
-        assert at == _SCALAR
-        self.scalar_clipped = clipped
-
-    def _elaborate_offer(self, m: Module) -> None:
-        """The candidates to the topers, and the verdicts back to the queue."""
-        config, bits = self.config, self.config.element_bits
-        lanes, topers = config.lanes, config.toper_lanes
-        # One before the micro-operation stands.
-        before = _ISSUED - 2
-        issued = [self.issued]
-        for cycle in range(1, _VERDICT):
-            later = Signal(name=f"issued_{cycle}")
+    def _elaborate_offers(self, m: Module) -> None:
+        """From an offer's issue to its candidates in the topers' queue."""
+        config, job, offers = self.config, self.job, self.offers
+        lanes, topers, bits = config.lanes, config.toper_lanes, config.element_bits
+        layout = offer_layout(config)
+        m.submodules.scalar = scalar = ListScalar(config)
+        issued = [offers.issue]
+        for cycle in range(_QUEUED):
+            later = Signal(name=f"issued_{cycle + 1}")
             m.d.sync += later.eq(issued[-1])
             issued.append(later)
-        issued_at = dict(enumerate(issued, 1))
-        source = delay(m, self.source.as_value(), before, "source")
-        source = data.View(self._source, source)
-        self.offer_issued = issued_at[before + 1]
-        self.offer_word = Signal(16)
-        self.offer_odd = source.input[0]
-        m.d.comb += self.offer_word.eq(self.job.m_base + source.word + self.tile)
-        late = delay(m, source.as_value(), _CANDIDATE - before - 1, "late_source")
-        late = data.View(self._source, late)
-        identity = delay(m, self.entry_id.as_value(), _CANDIDATE - _READ, "identity")
-        identity = data.View(self._id, identity)
-        scalar = delay(m, self.offer_scalar, _CANDIDATE - _SCALAR, "own")
-        own = Signal()
-        m.d.comb += own.eq(late.kind == OWN)
+        offer = [data.View(layout, offers.offer.as_value())]
+        for cycle in range(_QUEUED):
+            offer.append(data.View(layout, delay(m, offer[-1].as_value(), 1, f"offer_{cycle}")))
 
-        groups = -(-lanes // topers)
-        padding = groups * topers - lanes
-        values = Cat(self.values, Const(0, padding * bits) if padding else Const(0, 0))
-        flags = Cat(self.value_clipped, Const(0, padding) if padding else Const(0, 0))
-        now = Signal(topers * bits)
-        clipped_now = Signal(topers)
-        m.d.comb += [now.eq(values.word_select(self.group, topers * bits)),
-                     clipped_now.eq(flags.word_select(self.group, topers))]
-        before_now = delay(m, now, 1, "half0")
-        clipped_before = delay(m, clipped_now, 1, "half0_clipped")
-        candidates = Mux(late.input[0], now, before_now)
-        candidate_clipped = Mux(late.input[0], clipped_now, clipped_before)
-
-        word = Signal(self._id["word"].shape)
-        m.d.comb += word.eq(identity.word + Mux(own, self.tile,
-                                                Mux(late.kind == SHARED, late.tile, 0)))
-        offered = issued_at[_OFFERED]
-        last = data.View(self._source, delay(m, late.as_value(), _VERDICT - _CANDIDATE, "last"))
-        take = data.View(self._source, delay(m, late.as_value(), 1, "take"))
-        alive, summed_clipped = Signal(topers), Signal(topers)
-        sorting = Signal()
-        m.d.comb += sorting.eq(self.kind == Job.SRT)
-        for t, toper in enumerate(self.topers):
-            lane = Mux(own, self.lane0 + t, Mux(late.kind == SHARED, late.lane, 0))
-            entry = Signal(self._id, name=f"id_{t}", reset_less=True)
-            value = Signal(signed(bits), name=f"value_{t}", reset_less=True)
-            m.d.sync += [entry.word.eq(word), entry.half.eq(identity.half),
-                         entry.lane.eq(identity.lane | lane),
-                         value.eq(Mux(own, scalar, candidates[t * bits:t * bits + bits]))]
-            m.d.comb += [
-                toper.offers.valid.eq(offered & take.alive[t]),
-                toper.offers.p.id.eq(entry), toper.offers.p.value.eq(value),
-                alive[t].eq(toper.alive), summed_clipped[t].eq(toper.clipped),
-            ]
-            if t == 0:
-                with m.If(sorting):
-                    m.d.comb += [toper.offers.valid.eq(self.sort_valid),
-                                 toper.offers.p.id.eq(self.sort_id),
-                                 toper.offers.p.value.eq(self.sort_value)]
-        verdict = issued_at[_VERDICT] & ~sorting
+        # Where its entry and its activation lie.
+        place = data.View(place_layout(config),
+                          delay(m, offers.placed.as_value(), _PLACED - 1, "place"))
+        now, memory = offer[_PLACED], self.memory
+        self.offer_address, self.offer_bank = Signal.like(memory.address), Signal.like(memory.bank)
+        self.offer_pair = Signal(17)
+        first = Mux(now.kind == Source.OWN, job.f_base,
+                    Mux(now.kind == Source.SHARED, job.v_base, place.address))
         m.d.comb += [
-            self.pushed.eq(last), self.pushed.alive.eq(alive),
-            self.pushed.address.eq(last.address + 1), self.pushed.left.eq(last.left - 1),
-            self.push.eq(verdict & alive.any() & (last.left != 1)),
-            self.finished.eq(verdict & ~self.push),
+            offers.place.eq(offer[1].place),
+            self.offer_address.eq(first + now.entry),
+            self.offer_bank.eq(Mux(now.kind == Source.REGISTERS, place.bank + now.odd, 0)),
+            self.offer_pair.eq(job.g_base + place.pair),
         ]
-        counted = Signal(topers, reset_less=True)
+        rank_id = Signal(id_layout(config))
+        m.d.comb += [rank_id.word.eq(place.tile), rank_id.lane.eq(place.lane + now.odd)]
+        rank_id = delay(m, rank_id.as_value(), Ram.LATENCY, "rank_id")
+        ranks = Signal()
+        m.d.comb += ranks.eq(offer[_READ].kind == Source.RANK)
+        identity = Mux(ranks, rank_id, self.entry_id.as_value())
+        odd = offer[_READ].odd
+        m.d.comb += [
+            scalar.kind.eq(offer[_READ].kind), scalar.sigmoid.eq(job.flags.sigmoid),
+            scalar.entry.eq(self.entry_value),
+            scalar.activation.eq(Mux(odd, self.scalar_data[bits:], self.scalar_data[:bits])),
+            scalar.shifts.eq(Cat(job.e_shift, job.shift2, Const(0, 5), job.b_shift)),
+        ]
+
+        # The shared list stays with the products.
+        identity = delay(m, identity, _SCALAR - _READ, "identity")
+        kept, products = offer[_SCALAR], self.products
+        self.shared_loaded = Signal()
+        m.d.comb += [
+            products.write.eq(issued[_SCALAR] & (kept.kind == Source.SHARED)),
+            products.write_index.eq(kept.entry), products.write_id.eq(identity),
+            products.write_value.eq(scalar.scalar),
+        ]
+        with m.If(offers.load):
+            m.d.sync += self.shared_loaded.eq(0)
+        with m.Elif(products.write & (kept.entry + 1 == job.v_stride)):
+            m.d.sync += self.shared_loaded.eq(1)
+
+        # One before the micro-operation stands.
+        word = Signal(16)
+        m.d.comb += word.eq(job.m_base + self.group.tile_number
+                            + delay(m, place.word, _ISSUED - 1 - _PLACED, "word"))
+        self.offer_word, self.offer_odd = word, offer[_ISSUED - 1].odd
+        self.offer_issued = issued[_ISSUED - 1]
+        self.offer_scalar = scalar.scalar
+
+        # The candidates of the group's lanes.
+        late = offer[_CANDIDATE]
+        own = late.kind == Source.OWN
+        own_scalar = delay(m, scalar.scalar.as_unsigned(), _CANDIDATE - _SCALAR, "own")
+        candidates, clips = [], []
+        for t in range(topers):
+            mine = range(t, lanes, topers)
+            row = self.group.rows.word_select(t, len(self.group.rows) // topers)
+            candidates.append(Mux(own, own_scalar, Array(
+                self.values[lane * bits:lane * bits + bits] for lane in mine)[row]))
+            clips.append(Array(self.value_clipped[lane] for lane in mine)[row])
+        identity = delay(m, identity, _CANDIDATE - _SCALAR, "late_identity")
+        m.submodules.queue = self.queue = SyncFIFO(
+            width=layout.size + config.id_bits + topers * bits, depth=IN_FLIGHT)
+        queued = Signal(len(self.queue.w_data), reset_less=True)
+        m.d.sync += queued.eq(Cat(late, identity, *candidates))
+        assert len(Cat(*candidates)) == topers * bits
+        queues = Signal()
+        m.d.sync += queues.eq(issued[_CANDIDATE] & (late.kind != Source.SHARED))
+        m.d.comb += [self.queue.w_en.eq(queues), self.queue.w_data.eq(queued)]
+        self.counted = Signal(topers, reset_less=True)
+        m.d.sync += self.counted.eq(Mux(
+            issued[_CANDIDATE] & ((late.kind == Source.REGISTERS) | (late.kind == Source.RANK)),
+            Cat(clips) & late.alive, 0))
+        self.scalar_clips = scalar.clipped & issued[_SCALAR]
+
+    def _elaborate_topers(self, m: Module) -> None:
+        """Each toper's offer stands in a register; all take theirs together."""
+        config, offers, products = self.config, self.offers, self.products
+        topers, bits = config.toper_lanes, config.element_bits
+        layout = offer_layout(config)
+        held, from_queue = Signal(), Signal()
+        offer, alive = Signal(layout), Signal(topers)
+        take = Signal()
+        waiting = data.View(layout, self.queue.r_data[:layout.size])
+        identity = data.View(id_layout(config), self.queue.r_data[layout.size:][:config.id_bits])
+        own = waiting.kind == Source.OWN
+        word = Signal(self.entry_id.word.shape())
+        m.d.comb += [
+            take.eq(held & Cat(toper.offers.ready for toper in self.topers).all()),
+            self.queue.r_en.eq(~held | take),
+            from_queue.eq(self.queue.r_rdy & self.queue.r_en),
+            word.eq(identity.word + Mux(own, self.group.tile_number, 0)),
+        ]
+        m.d.sync += held.eq(held & ~take | from_queue | products.valid | self.sort.valid)
+        with m.If(from_queue):
+            m.d.sync += [offer.eq(waiting), alive.eq(waiting.alive)]
+        with m.Elif(products.valid):
+            m.d.sync += alive.eq(self.group.valid)
+        with m.Elif(self.sort.valid):
+            m.d.sync += alive.eq(1)
+        for t, toper in enumerate(self.topers):
+            mine = Signal(id_layout(config), name=f"id_{t}", reset_less=True)
+            value = Signal(signed(bits), name=f"value_{t}", reset_less=True)
+            lane = self.group.lanes.word_select(t, config.lane_bits)
+            at = layout.size + config.id_bits + t * bits
+            with m.If(from_queue):
+                m.d.sync += [mine.word.eq(word), mine.half.eq(identity.half),
+                             mine.lane.eq(identity.lane | Mux(own, lane, 0)),
+                             value.eq(self.queue.r_data[at:at + bits])]
+            with m.Elif(products.valid):
+                m.d.sync += [mine.eq(getattr(products, f"id_{t}")),
+                             value.eq(getattr(products, f"value_{t}"))]
+            if t == 0:
+                with m.Elif(self.sort.valid):
+                    m.d.sync += [mine.eq(self.sort.id), value.eq(self.sort.value)]
+            m.d.comb += [
+                toper.offers.valid.eq(take & alive[t]), toper.offers.p.id.eq(mine),
+                toper.offers.p.value.eq(value), toper.distinct.eq(self.distinct),
+            ]
+        taken = [take & (self.kind == Job.TOP) & ~self.making_products]
+        for cycle in range(Toper.VERDICT_LATENCY):
+            later = Signal(name=f"taken_{cycle + 1}")
+            m.d.sync += later.eq(taken[-1])
+            taken.append(later)
+        verdicts = Cat(toper.alive for toper in self.topers)
+        m.d.comb += [
+            offers.taken.eq(taken[0]), offers.verdict.eq(taken[-1]), offers.alive.eq(verdicts),
+            offers.judged.eq(delay(m, offer.as_value(), Toper.VERDICT_LATENCY, "judged")),
+            offers.valid.eq(self.group.valid), products.alive.eq(verdicts.any()),
+            self.sort.least.eq(self.topers[0].least),
+        ]
+        m.d.sync += self.clipped.eq(
+            sum(self.counted) + sum(toper.clipped for toper in self.topers) + self.scalar_clips)
+
+    def _elaborate_uop(self, m: Module) -> None:
+        """To the array; and who reads the memories: one job at a time."""
+        config, scatter, memory = self.config, self.scatter, self.memory
+        scattering = self.kind == Job.SCT
+        named = data.View(id_layout(config), scatter.issued_id)
         m.d.sync += [
-            counted.eq(Mux(issued_at[_CANDIDATE] & ~own, candidate_clipped & late.alive, 0)),
-            self.clipped.eq(sum(counted) + sum(Mux(verdict, summed_clipped, 0))
-                            + (self.scalar_clipped & issued_at[_SCALAR])),
+            self.uop.valid.eq(Mux(scattering, scatter.issue, self.offer_issued)),
+            self.uop.weight.eq(Mux(scattering, named.word, self.offer_word)),
+            self.uop.odd.eq(Mux(scattering, named.half, self.offer_odd)),
+            self.uop.lane.eq(named.lane), self.uop.first.eq(1), self.uop.last.eq(1),
+            self.uop.final.eq(0),
         ]
+        m.d.comb += [
+            self.u_scalar.eq(delay(m, scatter.issued_error, 3, "scatter_error")),
+            self.v_scalar.eq(Mux(scattering, delay(m, scatter.issued_value, 3, "scatter_value"),
+                                 self.offer_scalar)),
+            scatter.error_pair.eq(self.scalar_data), scatter.id.eq(self.entry_id),
+            scatter.value.eq(self.entry_value),
+            self.sort.pair.eq(self.scalar_data), self.sort.beat.eq(self.scalar_beat),
+            self.offers.pair.eq(self.scalar_data), self.group.pair.eq(self.scalar_data),
+        ]
+        with m.If(self.looking):
+            m.d.comb += self.scalar_address.eq(self.look_address)
+        with m.Elif(scattering):
+            m.d.comb += self.scalar_address.eq(scatter.pair_address)
+        with m.Elif(self.kind == Job.SRT):
+            m.d.comb += self.scalar_address.eq(self.sort.address)
+        with m.Elif(self.offers.scanning):
+            m.d.comb += self.scalar_address.eq(self.offers.pair_address)
+        with m.Elif(self.group.scanning):
+            m.d.comb += self.scalar_address.eq(self.group.pair_address)
+        with m.Else():
+            m.d.comb += self.scalar_address.eq(self.offer_pair)
+        entry_bits = len(memory.address)
+        with m.If(self.store):
+            m.d.comb += [memory.address.eq(self.store_entry),
+                         memory.bank.eq(self.store_entry[entry_bits:])]
+        with m.Elif(scattering):
+            m.d.comb += [memory.address.eq(scatter.address), memory.bank.eq(scatter.bank)]
+        with m.Else():
+            m.d.comb += [memory.address.eq(self.offer_address), memory.bank.eq(self.offer_bank)]
+        m.d.comb += [self.stored_id.eq(self.entry_id), self.stored_value.eq(self.entry_value)]
 
     # --- lists out --------------------------------------------------------------------------------
 
     def _elaborate_unload(self, m: Module):
-        """The lists of the group, one toper after the other, to the list memory."""
-        config = self.config
-        close, over = Signal(), Signal()
-        turn = Signal(range(config.toper_lanes + 1))
-        unloading = Signal()
-        address = Signal(bits_for(config.list_entries))
-        write, last = Signal(), Signal()
-        entry = Signal(config.id_bits + config.element_bits)
-        for t, toper in enumerate(self.topers):
-            mine = unloading & (turn == t)
-            m.d.comb += [toper.close.eq(close & self.valid[t]), toper.lists.ready.eq(mine)]
-            with m.If(mine):
-                m.d.comb += [entry.eq(Cat(toper.lists.p.value, toper.lists.p.id)),
-                             write.eq(toper.lists.valid), last.eq(toper.lists.p.last)]
-        memory = self.memory
-        m.d.comb += [
-            memory.write_enable.eq(write), memory.write_address.eq(address),
-            memory.write_data.eq(entry),
-            over.eq(write & last & ((turn == config.toper_lanes - 1)
-                                    | ~(self.valid >> (turn + 1))[0])),
-        ]
-        with m.If(self.start):
-            m.d.sync += address.eq(self.job.l_base)
+        """All topers' lists at once, each to its bank."""
+        config, memory, products = self.config, self.memory, self.products
+        close, stored = Signal(), Signal()
+        storing, number = Signal(), Signal(range(config.toper_registers))
         with m.If(close):
-            m.d.sync += [unloading.eq(1), turn.eq(0)]
-        with m.Elif(write):
-            m.d.sync += address.eq(address + 1)
-            with m.If(last):
-                m.d.sync += turn.eq(turn + 1)
-            with m.If(over):
-                m.d.sync += unloading.eq(0)
-        return close, over
+            m.d.sync += [storing.eq(1), number.eq(0)]
+        with m.Elif(storing):
+            m.d.sync += [number.eq(number + 1), storing.eq(~stored)]
+        m.d.comb += [
+            stored.eq(storing & (number + 1 == self.job.k)),
+            memory.private.eq(self.making_products & ~self.store),
+            memory.index.eq(Mux(storing, number, products.rank)),
+            memory.write.eq(Mux(storing, self.group.valid, 0)),
+        ]
+        for t, toper in enumerate(self.topers):
+            bits = config.element_bits
+            first = self.group.firsts.word_select(t, len(memory.address))
+            m.d.comb += [
+                toper.close.eq(close), toper.lists.ready.eq(storing),
+                getattr(memory, f"first_{t}").eq(first),
+                getattr(memory, f"data_{t}").eq(Cat(toper.lists.p.value, toper.lists.p.id)),
+                getattr(products, f"weight_{t}").eq(getattr(memory, f"entry_{t}")),
+            ]
+            assert len(toper.lists.p.value) == bits
+        return close, stored

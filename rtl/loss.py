@@ -1,25 +1,27 @@
 """The loss unit: output errors and the loss of each sample, from logits and targets.
 
-Softmax reads a sample's logits three times: for the largest, for the sum of the exponentials, and
-for the errors, for which it computes the exponentials again rather than storing them. One element a
-cycle passes the same pipeline each time; the stages, in cycles after its address::
+Softmax reads a sample's logits twice, two a cycle: for the largest, and for the exponentials and
+their sum. The exponentials wait in a buffer until their sum has been divided; the errors, one a
+cycle, are made of them while the next sample's logits are read already. Squared errors need the
+first stages and the last, one element a cycle. Stages of the front, in cycles after an address::
 
-    2  logit, target    6  table of 2^-t     11  p - y          16  saturate
-    3  largest; max - z 8  shifted           12  x mantissa     17  paired, to the queue
-    4  x log2(e)        9  sum; / sum        14  shift (Rounder)
+    2  logits, target    4  z - max; z - target    7  table of 2^-t
+    3  largest           6  x log2(e); squares     8  shifted: buffer, sum
 
-Squared errors need the third pass only; z - target stands for max - z, and its square is summed up
-at stage 6. The errors wait in a queue; an address is only issued when its error has a place there.
+Stages of the back, in cycles after an address of the buffer (squared errors enter at stage 2)::
+
+    1  exponential       4  p - y                  8  shift (Rounder)
+    2  operand           6  x mantissa, + half     9  saturated, paired
 """
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
 from ..golden.loss import LOG2_E, exp2_table, log2_table
+from ..golden.timing import LOSS_PERIOD
 from .delay import delay
 from .descriptor import Descriptor
 from .rounding import SHIFT_BITS, Rounder, half, saturate
@@ -29,8 +31,8 @@ __all__ = ["LOSS_BITS", "Loss"]
 
 #: Width of a sample's loss.
 LOSS_BITS = 48
-#: Fraction bits of a raw softmax error.
-_ONE_BITS = 15
+#: Fraction bits of a raw softmax error; of an exponential times a reciprocal.
+_ONE_BITS, _QUOTIENT_BITS = 15, 16
 #: Bits of a raw error, and of one times the mantissa with the half for rounding.
 _RAW_BITS, _SCALED_BITS = 17, 26
 #: Shifts from here on make nothing but zeros of a raw error times the mantissa.
@@ -40,31 +42,39 @@ _T_BITS = 8
 _EXP_BITS = 16
 #: The reciprocal 2^31 / sum is 2^15 at most, for the largest exponential is 2^16 - 1.
 _RECIPROCAL_BITS = 16
-#: Pairs in the queue; more than are ever on their way, so that a ready consumer sees no gap.
-_QUEUE = 32
 
-# Stages of the pipeline, in cycles after an element's address.
-_READ, _COMPARE, _DIFFERENCE, _TABLE, _SUM, _ERROR, _LAST = 2, 3, 4, 6, 9, 11, 17
-#: Idle cycles between the second and the third pass: the sum is complete when its stage is left,
-#: and the first error needs the reciprocal when it is there itself; one more to load the divider.
-_DIVIDE = _RECIPROCAL_BITS + 1
-#: Where a softmax loss is complete and the next sample has not touched it.
-_LOSS = 12
+# Stages of the front, in cycles after a pair's address, and of the back.
+_READ, _COMPARE, _DIFFERENCE, _T, _EXPONENTIAL = 2, 3, 4, 6, 8
+_OPERAND, _RESULT, _ELEMENT = 2, 8, 9
+#: Cycles from the last exponentials: the division takes two bits a cycle; the buffer is read early
+#: enough for the first operand to meet its reciprocal; then comes the logarithm.
+_DIVIDED = _RECIPROCAL_BITS // 2
+_ERRORS = _DIVIDED + 1 - _OPERAND
+_LOGARITHM = _DIVIDED + 2
+#: Pairs that are in the buffer beside those of one sample, at most.
+_BESIDE = 8
 
 
 class _Pass(enum.Enum, shape=2):
     IDLE = 0
     MAX = 1
     SUM = 2
-    ERROR = 3
+    SQUARE = 3
 
 
 class _Tag(data.Struct):
-    """Travels beside an element: its pass, its number, first and last of the pass, of the job."""
+    """Travels beside a pair of logits, or one: its number, first, last of the pass, of the job."""
 
-    phase: _Pass
     index: 12
     first: 1
+    last: 1
+    end: 1
+
+
+class _Place(data.Struct):
+    """Travels beside an error: odd in its pair, last of its sample, of the job."""
+
+    odd: 1
     last: 1
     end: 1
 
@@ -74,7 +84,7 @@ class Loss(wiring.Component):
 
     E = ``element_bits``. Cycles: :func:`tangente.golden.timing.loss`.
 
-    pynq_z2 by Yosys (xc7): 1,067 LUT, 43 SRL16E, 4 RAM32M, 750 FF, 3 DSP48E1.
+    pynq_z2 by Yosys (xc7): 719 LUT, 19 SRL16E, 760 FF, 4 DSP48E1, 2 RAMB18E1.
 
     Members
     -------
@@ -90,7 +100,8 @@ class Loss(wiring.Component):
     logit_read_data : unsigned(32), In. Two cycles after the address.
     target_read_enable, target_read_address : unsigned(1), (18), Out. Target memory, 16-bit units.
     target_read_data : unsigned(16), In. Two cycles after the address.
-    errors : stream of {even, odd}, Out, signed(E). The odd element beyond an odd P is zero.
+    errors : stream of {even, odd}, Out, signed(E), always ready. The odd element beyond an odd P is
+        zero.
     loss_valid : unsigned(1), Out. One cycle for each sample, in which ``loss_add`` and ``hit``
         hold; the last before ``done``.
     loss_add : unsigned(48), Out. The sample's loss: softmax in 1/256 bit, squared error in 2^-20.
@@ -110,53 +121,55 @@ class Loss(wiring.Component):
             "logit_read_enable": Out(1), "logit_read_address": Out(16), "logit_read_data": In(32),
             "target_read_enable": Out(1), "target_read_address": Out(18),
             "target_read_data": In(16),
-            "errors": Out(stream.Signature(self._pair)),
+            "errors": Out(stream.Signature(self._pair, always_ready=True)),
             "loss_valid": Out(1), "loss_add": Out(LOSS_BITS), "hit": Out(1),
             "max_error": Out(bits - 1), "saturated_error": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        #: What a dropped job leaves nothing of.
+        self._cleared: list[Signal] = [self.done, self.loss_valid]
         self._elaborate_issue(m)
-        difference, is_label = self._elaborate_softmax_input(m)
-        exponential, t, is_label = self._elaborate_exponential(m, difference, is_label)
-        self._elaborate_division(m, exponential, t)
-        self._elaborate_errors(m, exponential, difference, is_label)
+        differences, labels = self._elaborate_input(m)
+        t, label_t = self._elaborate_t(m, differences, labels)
+        exponentials = self._elaborate_exponentials(m, t)
+        summed = self._elaborate_sum(m, exponentials)
+        self._elaborate_loss(m, summed, label_t)
+        operand, label, valid, place = self._elaborate_back(m, exponentials, labels, differences[0])
+        self._elaborate_errors(m, operand, label, valid, place)
         with m.If(self._drop):
-            m.d.sync += [valid.eq(0) for valid in self._valid[1:]]
-            m.d.sync += [self._phase.eq(_Pass.IDLE), self._wait.eq(0), self.done.eq(0),
-                         self.loss_valid.eq(0)]
+            m.d.sync += [signal.eq(0) for signal in self._cleared]
         return m
 
-    def _at(self, stage: int, phase: _Pass):
-        """Whether an element of that pass is at ``stage``."""
-        return self._valid[stage] & (self._tag[stage].phase == phase)
+    def _moved(self, m: Module, valid, cycles: int, name: str) -> list:
+        """``valid`` now and up to ``cycles`` cycles later, through registers that a drop clears."""
+        stages = [valid, *(Signal(name=f"{name}_{i + 1}") for i in range(cycles))]
+        m.d.sync += [after.eq(before) for after, before in zip(stages[1:], stages)]
+        self._cleared += stages[1:]
+        return stages
 
     # --- addresses ------------------------------------------------------------------------------
 
     def _elaborate_issue(self, m: Module) -> None:
         job, config = self.job, self._config
-        self._phase = phase = Signal(_Pass)
-        self._wait = wait = Signal(range(_DIVIDE + 1))
+        phase, spacing = Signal(_Pass), Signal(range(LOSS_PERIOD))
         self._squared, self._mantissa = squared, mantissa = Signal(), Signal(8)
+        self._outputs, self._alone = outputs, alone = Signal(12), Signal()
         self._shift, self._drop = Signal(SHIFT_BITS), Signal()
-        outputs, samples, stride = Signal(12), Signal(12), Signal(16)
+        samples, stride, last = Signal(12), Signal(16), Signal(12)
         first_address, address, following = (Signal(ADDRESS_BITS), Signal(ADDRESS_BITS),
                                              Signal(ADDRESS_BITS))
-        self._room = room = Signal(range(_QUEUE + 1))
         tag, issue, index = Signal(_Tag), Signal(), Signal(12)
         m.submodules.targets = targets = Walker()
-
-        room_needed = (phase == _Pass.ERROR) & ~index[0]
+        begins = (phase == _Pass.MAX) & tag.first
         m.d.comb += [
-            issue.eq((phase != _Pass.IDLE) & ~wait.any() & (room.any() | ~room_needed)),
-            tag.phase.eq(phase), tag.index.eq(index),
-            tag.first.eq(index == 0), tag.last.eq(index == outputs),
-            tag.end.eq(tag.last & (phase == _Pass.ERROR) & (samples == 0)),
+            issue.eq((phase != _Pass.IDLE) & ~(begins & spacing.any())),
+            tag.index.eq(index), tag.first.eq(index == 0), tag.last.eq(index == last),
+            tag.end.eq(tag.last & (phase != _Pass.MAX) & (samples == 0)),
             self.logit_read_enable.eq(issue),
             self.logit_read_address.eq(address),
-            self.target_read_enable.eq(
-                issue & Mux(squared, 1, tag.first & (phase == _Pass.MAX))),
+            self.target_read_enable.eq(issue & (squared | begins)),
             self.target_read_address.eq(targets.address),
             targets.start.eq(self.start), targets.base.eq(job.t_base),
             targets.stride.eq(job.t_stride), targets.step.eq(self.target_read_enable),
@@ -168,160 +181,255 @@ class Loss(wiring.Component):
         m.d.sync += self.fault.eq(beyond & ~self.fault & ~self.reset_job)
         m.d.comb += self._drop.eq(self.fault | self.reset_job)
 
-        with m.If(wait.any()):
-            m.d.sync += wait.eq(wait - 1)
+        with m.If(spacing.any()):
+            m.d.sync += spacing.eq(spacing - 1)
         with m.If(self.start):
-            softmax_first = Mux(job.flags.post[0], _Pass.ERROR, _Pass.MAX)
+            plain = job.flags.post[0]
             m.d.sync += [
-                phase.eq(softmax_first), squared.eq(job.flags.post[0]), mantissa.eq(job.mantissa),
+                phase.eq(Mux(plain, _Pass.SQUARE, _Pass.MAX)), squared.eq(plain),
+                mantissa.eq(job.mantissa),
                 self._shift.eq(Mux(job.e_shift > _SCALED_SHIFT, _SCALED_SHIFT, job.e_shift)),
-                outputs.eq(job.p - 1), samples.eq(job.count - 1), stride.eq(job.s_stride),
+                outputs.eq(job.p - 1), alone.eq(job.p[0]),
+                last.eq(Mux(plain, job.p - 1, (job.p - 1)[1:12])),
+                samples.eq(job.count - 1), stride.eq(job.s_stride),
                 first_address.eq(job.s_base), address.eq(job.s_base),
-                following.eq(job.s_base + job.s_stride), index.eq(0), room.eq(_QUEUE),
+                following.eq(job.s_base + job.s_stride), index.eq(0), spacing.eq(0),
             ]
         with m.Elif(issue):
-            m.d.sync += [index.eq(index + 1), address.eq(address + index[0])]
+            m.d.sync += [index.eq(index + 1), address.eq(address + (index[0] | ~squared))]
+            with m.If(begins):
+                m.d.sync += spacing.eq(LOSS_PERIOD - 1)
             with m.If(tag.last):
-                m.d.sync += [index.eq(0), address.eq(first_address)]
-                with m.Switch(phase):
-                    with m.Case(_Pass.MAX):
-                        m.d.sync += phase.eq(_Pass.SUM)
-                    with m.Case(_Pass.SUM):
-                        m.d.sync += [phase.eq(_Pass.ERROR), wait.eq(_DIVIDE)]
-                    with m.Case(_Pass.ERROR):
-                        m.d.sync += [
-                            samples.eq(samples - 1), first_address.eq(following),
-                            address.eq(following), following.eq(following + stride),
-                            phase.eq(Mux(squared, _Pass.ERROR, _Pass.MAX)),
-                        ]
+                m.d.sync += index.eq(0)
+                with m.If(phase == _Pass.MAX):
+                    m.d.sync += [phase.eq(_Pass.SUM), address.eq(first_address)]
+                with m.Else():
+                    m.d.sync += [
+                        phase.eq(Mux(squared, _Pass.SQUARE, _Pass.MAX)),
+                        samples.eq(samples - 1), first_address.eq(following),
+                        address.eq(following), following.eq(following + stride),
+                    ]
             with m.If(tag.end):
                 m.d.sync += phase.eq(_Pass.IDLE)
-        handed_over = self.errors.valid & self.errors.ready
-        with m.If(~self.start):
-            m.d.sync += room.eq(room + handed_over - (issue & room_needed))
+        self._cleared.append(phase)
 
-        self._valid = [issue, *(Signal(name=f"valid_{i + 1}") for i in range(_LAST))]
+        self._max = self._moved(m, issue & (phase == _Pass.MAX), _COMPARE, "max")
+        self._sum = self._moved(m, issue & (phase == _Pass.SUM), _EXPONENTIAL, "sum")
+        self._square = self._moved(m, issue & (phase == _Pass.SQUARE), _T, "square")
         self._tag = [tag, *(Signal(_Tag, name=f"tag_{i + 1}", reset_less=True)
-                            for i in range(_LAST))]
-        m.d.sync += [after.eq(before) for after, before in zip(self._valid[1:], self._valid)]
+                            for i in range(_EXPONENTIAL))]
         m.d.sync += [after.eq(before) for after, before in zip(self._tag[1:], self._tag)]
 
-    # --- softmax --------------------------------------------------------------------------------
+    # --- the front ------------------------------------------------------------------------------
 
-    def _elaborate_softmax_input(self, m: Module):
-        """Stages 2 and 3: the largest logit and its difference to each; or z - target.
+    def _elaborate_input(self, m: Module):
+        """Stages 2 and 3: the largest logit, and what each is above it; or z - target.
 
-        Returns the difference (stage 4), and whether the element is the target's (stage 4).
+        Returns both differences, and whether each element is the target's (stage 4).
         """
-        z, target = Signal(signed(16), reset_less=True), Signal(signed(16), reset_less=True)
-        best, best_index, label = Signal(signed(16)), Signal(12), Signal(16)
-        difference, is_label = Signal(signed(_RAW_BITS), reset_less=True), Signal(reset_less=True)
+        even, odd = (self.logit_read_data[16 * i:16 * i + 16].as_signed() for i in (0, 1))
+        z = [Signal(signed(16), reset_less=True, name=f"z{i}") for i in (0, 1)]
+        target, top = Signal(signed(16), reset_less=True), Signal(signed(16), reset_less=True)
+        top_odd, missing = Signal(reset_less=True), Signal()
+        tag = self._tag[_READ]
+        m.d.comb += missing.eq(tag.last & self._alone)
+        higher = ~missing & (odd > even)
         m.d.sync += [
-            z.eq(self.logit_read_data.word_select(self._tag[_READ].index[0], 16)),
+            z[0].eq(Mux(self._squared & tag.index[0], odd, even)), z[1].eq(odd),
             target.eq(self.target_read_data),
+            top.eq(Mux(higher, odd, even)), top_odd.eq(higher),
         ]
-        with m.If(self._at(_READ, _Pass.MAX) & self._tag[_READ].first):
+        label = Signal(16)
+        with m.If(self._max[_READ] & tag.first):
             m.d.sync += label.eq(self.target_read_data)
+
+        best, best_is_label, is_pair = Signal(signed(16)), Signal(), Signal()
         tag = self._tag[_COMPARE]
-        with m.If(self._at(_COMPARE, _Pass.MAX) & (tag.first | (z > best))):
-            m.d.sync += [best.eq(z), best_index.eq(tag.index)]
-        with m.If(self._at(_COMPARE, _Pass.ERROR)):
-            m.d.sync += self.hit.eq(~self._squared & (best_index == label))
-        m.d.sync += [difference.eq(Mux(self._squared, z - target, best - z)),
-                     is_label.eq(tag.index == label)]
-        return difference, is_label
+        m.d.comb += is_pair.eq(tag.index == label[1:])
+        with m.If(self._max[_COMPARE] & (tag.first | (top > best))):
+            m.d.sync += [best.eq(top), best_is_label.eq(is_pair & (top_odd == label[0]))]
+        self._best_is_label = delay(m, best_is_label, _EXPONENTIAL - _COMPARE, "best_is_label")
+        differences = [Signal(signed(_RAW_BITS), reset_less=True, name=f"difference{i}")
+                       for i in (0, 1)]
+        labels = [Signal(reset_less=True, name=f"label{i}") for i in (0, 1)]
+        m.d.sync += [
+            differences[0].eq(z[0] - Mux(self._squared, target, best)),
+            differences[1].eq(z[1] - best),
+            labels[0].eq(is_pair & ~label[0]),
+            labels[1].eq(is_pair & label[0] & ~(tag.last & self._alone)),
+        ]
+        return differences, labels
 
-    def _elaborate_exponential(self, m: Module, difference, is_label):
-        """Stages 4 to 9: t, 2^-t; the square, summed up.
+    def _elaborate_t(self, m: Module, differences, labels):
+        """Stages 5 and 6: t of both elements; the square, summed up, where an even t would be.
 
-        Returns e (stage 9), the target's t, and whether the element is the target's (stage 6).
+        Returns t of both (stage 6), and the target's (stage 7).
         """
-        factor = Signal(signed(_RAW_BITS))
-        product, scaled = (Signal(signed(2 * _RAW_BITS), reset_less=True, name=name)
-                           for name in ("log_product", "log_scaled"))
-        m.d.comb += factor.eq(Mux(self._squared, difference, LOG2_E))
-        m.d.sync += [product.eq(difference * factor), scaled.eq(product)]
-        t = scaled[12:12 + 15]
-
-        self._square_sum = square_sum = Signal(LOSS_BITS)
+        factor = Mux(self._squared, differences[0], -LOG2_E)
+        products = [Signal(signed(2 * _RAW_BITS), reset_less=True, name=f"log_product{i}")
+                    for i in (0, 1)]
+        self._square_sum = square_sum = Signal(signed(LOSS_BITS), reset_less=True)
+        scaled = Signal(signed(2 * _RAW_BITS), reset_less=True)
+        more = delay(m, self._squared & ~self._tag[_T - 2].first, 1, "more")
+        m.d.sync += [
+            products[0].eq(differences[0] * factor), products[1].eq(differences[1] * -LOG2_E),
+            square_sum.eq(products[0] + Mux(more, square_sum, 0)), scaled.eq(products[1]),
+        ]
+        t = [value[12:12 + 15] for value in (square_sum, scaled)]
         label_t = Signal(15)
-        table_label = delay(m, is_label, _TABLE - _DIFFERENCE, "label")
-        with m.If(self._valid[_TABLE]):
-            m.d.sync += square_sum.eq(Mux(self._tag[_TABLE].first, 0, square_sum) + scaled[:34])
-        with m.If(self._at(_TABLE, _Pass.SUM)):
-            with m.If(table_label):
-                m.d.sync += label_t.eq(t)
-            with m.Elif(self._tag[_TABLE].first):
+        even, odd = (delay(m, label, _T - _DIFFERENCE, f"t_label{i}")
+                     for i, label in enumerate(labels))
+        with m.If(self._sum[_T]):
+            with m.If(even | odd):
+                m.d.sync += label_t.eq(Mux(odd, t[1], t[0]))
+            with m.Elif(self._tag[_T].first):
                 m.d.sync += label_t.eq(0)
+        return t, label_t
 
+    def _elaborate_exponentials(self, m: Module, t) -> list[Signal]:
+        """Stages 7 and 8: 2^-t of both elements; 0 for the odd one that is not there."""
         m.submodules.exp2 = table = Memory(shape=_EXP_BITS, depth=1 << _T_BITS,
-                                           init=exp2_table().tolist())
-        port = table.read_port()
-        entry, exponential = (Signal(_EXP_BITS, reset_less=True, name=name)
-                              for name in ("entry", "exponential"))
-        places = delay(m, t[_T_BITS:], 2, "places")
-        m.d.comb += port.addr.eq(t[:_T_BITS])
-        m.d.sync += [entry.eq(port.data),
-                     exponential.eq(Mux(places[4:].any(), 0, entry >> places[:4]))]
-        return exponential, label_t, table_label
+                                           init=exp2_table().tolist(),
+                                           attrs={"rom_style": "block"})
+        exponentials = []
+        missing = self._tag[_EXPONENTIAL - 1].last & self._alone
+        for i, (value, absent) in enumerate(zip(t, (0, missing))):
+            port = table.read_port()
+            exponential = Signal(_EXP_BITS, reset_less=True, name=f"exponential{i}")
+            places = delay(m, value[_T_BITS:], 1, f"places{i}")
+            m.d.comb += port.addr.eq(value[:_T_BITS])
+            m.d.sync += exponential.eq(Mux(places[4:].any() | absent, 0, port.data >> places[:4]))
+            exponentials.append(exponential)
+        return exponentials
 
-    def _elaborate_division(self, m: Module, exponential, label_t) -> None:
-        """The sum, its reciprocal and logarithm, and the sample's loss."""
-        total_bits = _EXP_BITS + (self._config.max_outputs - 1).bit_length()
-        total, norm = Signal(total_bits), Signal(total_bits)
-        remainder = Signal(total_bits)
-        exponent, t = Signal(range(total_bits)), Signal.like(label_t)
-        steps = Signal(range(_RECIPROCAL_BITS + 1))
-        self._reciprocal = reciprocal = Signal(_RECIPROCAL_BITS)
-        with m.If(self._at(_SUM, _Pass.SUM)):
-            m.d.sync += total.eq(Mux(self._tag[_SUM].first, 0, total) + exponential)
+    # --- the sum --------------------------------------------------------------------------------
 
-        double = remainder << 1
-        fits = double >= total
-        with m.If(self._at(_SUM + 1, _Pass.SUM) & self._tag[_SUM + 1].last):
+    def _elaborate_sum(self, m: Module, exponentials):
+        """Stage 8: the sum, and in the cycles after it its reciprocal. Returns the sum."""
+        self._total_bits = bits = _EXP_BITS + (self._config.max_outputs - 1).bit_length()
+        total, divisor, summed = Signal(bits), Signal(bits), Signal(bits)
+        tag, valid = self._tag[_EXPONENTIAL], self._sum[_EXPONENTIAL]
+        m.d.comb += summed.eq(Mux(tag.first, 0, total) + (exponentials[0] + exponentials[1]))
+        with m.If(valid):
+            m.d.sync += total.eq(summed)
+        self._ended = ended = self._moved(m, valid & tag.last, _LOGARITHM, "ended")
+
+        # Division without restoring: a negative remainder is mended by adding in the next step.
+        # The steps, two bits a cycle, never stop; the quotient is taken when it is complete.
+        remainder = Signal(signed(bits + 1))
+        quotient, self._reciprocal = Signal(_RECIPROCAL_BITS), Signal(_RECIPROCAL_BITS + 1)
+        steps, left = [], remainder
+        for i in (0, 1):
+            positive, after = ~left[-1], Signal(signed(bits + 1), name=f"remainder_{i + 1}")
+            m.d.comb += after.eq(Cat(positive, left)
+                                 + (Cat(divisor, Const(0, 1)) ^ positive.replicate(bits + 1)))
+            steps.append(~after[-1])
+            left = after
+        m.d.sync += [remainder.eq(left), quotient.eq(Cat(*reversed(steps), quotient))]
+        with m.If(ended[0]):
             # 2^31 less its lowest 16 bits, which the steps bring down: below any sum.
-            m.d.sync += [remainder.eq(1 << 15), norm.eq(total), exponent.eq(total_bits - 1),
-                         steps.eq(_RECIPROCAL_BITS), t.eq(label_t)]
-        with m.Elif(steps.any()):
-            m.d.sync += [steps.eq(steps - 1), reciprocal.eq(Cat(fits, reciprocal)),
-                         remainder.eq(Mux(fits, double - total, double))]
-            with m.If(~norm[-1]):
-                m.d.sync += [norm.eq(norm << 1), exponent.eq(exponent - 1)]
+            m.d.sync += [remainder.eq(1 << 15), divisor.eq(summed)]
+        with m.If(ended[_DIVIDED]):
+            m.d.sync += self._reciprocal.eq(Cat(*reversed(steps), quotient)[:_RECIPROCAL_BITS])
+        with m.If(self._squared):
+            m.d.sync += self._reciprocal.eq(1 << _QUOTIENT_BITS)
+        return summed
+
+    def _elaborate_loss(self, m: Module, summed, label_t) -> None:
+        """The sum's logarithm, and the sample's loss."""
+        bits, ended = self._total_bits, self._ended
+        norm, exponent = Signal(bits), Signal(range(bits))
+        t, hit = Signal.like(label_t), Signal()
+        with m.If(ended[0]):
+            m.d.sync += [norm.eq(summed), exponent.eq(bits - 1), t.eq(label_t),
+                         hit.eq(self._best_is_label)]
+        with m.Elif(~norm[-2:].any()):
+            m.d.sync += [norm.eq(norm << 2), exponent.eq(exponent - 2)]
+        with m.Elif(~norm[-1]):
+            m.d.sync += [norm.eq(norm << 1), exponent.eq(exponent - 1)]
 
         m.submodules.log2 = table = Memory(shape=_T_BITS, depth=1 << _T_BITS,
                                            init=log2_table().tolist())
         port = table.read_port()
-        loss = Signal(signed(18))
-        m.d.comb += port.addr.eq(norm[-1 - _T_BITS:-1])
-        m.d.sync += loss.eq(t + Cat(port.data, exponent) - (16 << _T_BITS))
-        softmax_end = self._at(_LOSS, _Pass.ERROR) & self._tag[_LOSS].last
-        squared_end = self._valid[_TABLE + 1] & self._tag[_TABLE + 1].last
-        m.d.sync += self.loss_valid.eq(Mux(self._squared, squared_end, softmax_end))
-        with m.If(self._squared):
-            m.d.sync += self.loss_add.eq(self._square_sum)
-        with m.Else():
-            m.d.sync += self.loss_add.eq(Mux(loss < 0, 0, loss))
-
-    # --- errors ---------------------------------------------------------------------------------
-
-    def _elaborate_errors(self, m: Module, exponential, difference, is_label) -> None:
-        """Stages 9 to 17, the queue, the largest error and the end."""
-        bits = self._config.element_bits
-        quotient, p = (Signal(_EXP_BITS + _RECIPROCAL_BITS, reset_less=True, name=name)
-                       for name in ("quotient", "p"))
-        raw = Signal(signed(_RAW_BITS), reset_less=True)
-        is_label = delay(m, is_label, _ERROR - _TABLE, "error_label")
+        whole, loss = Signal(signed(18), reset_less=True), Signal(signed(18))
+        m.d.comb += [port.addr.eq(norm[-1 - _T_BITS:-1]), loss.eq(whole + port.data)]
         m.d.sync += [
-            quotient.eq(exponential * self._reciprocal), p.eq(quotient),
-            raw.eq(Mux(self._squared,
-                       delay(m, difference, _ERROR - _DIFFERENCE, "squared_error"),
-                       p[_EXP_BITS:] - (is_label << _ONE_BITS))),
+            whole.eq(t + (exponent << _T_BITS) - (16 << _T_BITS)),
+            self.hit.eq(delay(m, hit, 1, "hit") & ~self._squared),
+            self.loss_valid.eq(self._square[_T] & self._tag[_T].last | ended[_LOGARITHM]),
+            self.loss_add.eq(Mux(self._squared, self._square_sum, Mux(loss < 0, 0, loss))),
         ]
+
+    # --- the back -------------------------------------------------------------------------------
+
+    def _elaborate_back(self, m: Module, exponentials, labels, difference):
+        """The buffer: exponentials go in by pairs, in order, and come out one by one.
+
+        Returns an error's operand and whether its element is the target's (stage 2 of the back),
+        whether there is one, and its place, at each stage.
+        """
+        most = self._config.max_outputs // 2
+        depth = 1 << (most + _BESIDE - 1).bit_length()
+        width = _EXP_BITS + 1
+        m.submodules.buffer = buffer = Memory(shape=2 * width, depth=depth, init=[])
+        write, read = buffer.write_port(), buffer.read_port()
+        labels = [delay(m, label, _EXPONENTIAL - _DIFFERENCE, f"buffer_label{i}")
+                  for i, label in enumerate(labels)]
+        reading, left, end = Signal(), Signal(12), Signal()
+        place = [Signal(_Place, name=f"place_{i}", reset_less=True) for i in range(_ELEMENT + 1)]
+        m.d.comb += [
+            write.en.eq(self._sum[_EXPONENTIAL]),
+            write.data.eq(Cat(exponentials[0], labels[0], exponentials[1], labels[1])),
+            place[0].odd.eq(left[0] ^ self._outputs[0]), place[0].last.eq(left == 0),
+            place[0].end.eq(place[0].last & end),
+        ]
+        with m.If(write.en):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(reading):
+            m.d.sync += [left.eq(left - 1),
+                         read.addr.eq(read.addr + (place[0].odd | place[0].last))]
+            with m.If(place[0].last):
+                m.d.sync += reading.eq(0)
+        ends = delay(m, self._tag[_EXPONENTIAL].end, _ERRORS - 1, "ends")
+        with m.If(self._ended[_ERRORS - 1]):
+            m.d.sync += [reading.eq(1), left.eq(self._outputs), end.eq(ends)]
+        with m.If(self.start):
+            m.d.sync += [write.addr.eq(0), read.addr.eq(0)]
+        self._cleared.append(reading)
+
+        operand, label = Signal(signed(_RAW_BITS), reset_less=True), Signal(reset_less=True)
+        word = read.data.word_select(place[1].odd, width)
+        m.d.sync += [operand.eq(Mux(self._squared, difference, word[:_EXP_BITS])),
+                     label.eq(~self._squared & word[-1])]
+        # Squared errors join here.
+        fetched, arrived = Signal(), Signal()
+        tag = self._tag[_DIFFERENCE]
+        squared_place = Cat(tag.index[0], tag.last, tag.end)
+        m.d.sync += [
+            fetched.eq(reading),
+            arrived.eq(Mux(self._squared, self._square[_DIFFERENCE], fetched)),
+            place[1].eq(place[0]),
+            place[_OPERAND].eq(Mux(self._squared, squared_place, place[1].as_value())),
+            *(after.eq(before) for after, before in zip(place[3:], place[2:])),
+        ]
+        self._cleared += [fetched, arrived]
+        valid = [reading, fetched, *self._moved(m, arrived, _ELEMENT - _OPERAND, "error")]
+        return operand, label, valid, place
+
+    def _elaborate_errors(self, m: Module, operand, label, valid, place) -> None:
+        """Stages 2 to 9 of the back, the largest error and the end."""
+        bits = self._config.element_bits
+        quotient, p = (Signal(signed(_RAW_BITS + _QUOTIENT_BITS), reset_less=True, name=name)
+                       for name in ("quotient", "p"))
+        one = Const(-1 << _ONE_BITS + _QUOTIENT_BITS, signed(_RAW_BITS + _QUOTIENT_BITS))
+        m.d.sync += [quotient.eq(operand * self._reciprocal),
+                     p.eq(quotient + Mux(delay(m, label, 1, "p_label"), one, 0))]
         product, scaled = (Signal(signed(_SCALED_BITS), reset_less=True, name=name)
                            for name in ("mantissa_product", "mantissa_scaled"))
         added = Signal(_SCALED_SHIFT)
         m.submodules.rounder = rounder = Rounder(_SCALED_BITS)
-        m.d.sync += [added.eq(half(self._shift)), product.eq(raw * self._mantissa),
+        m.d.sync += [added.eq(half(self._shift)),
+                     product.eq(p[_QUOTIENT_BITS:].as_signed() * self._mantissa),
                      scaled.eq(product + added)]
         m.d.comb += [rounder.value.eq(scaled), rounder.shift.eq(self._shift)]
 
@@ -329,27 +437,17 @@ class Loss(wiring.Component):
                          for name in ("element", "even"))
         magnitude = Signal(bits - 1)
         clamped, saturated = saturate(rounder.result, bits)
-        m.d.sync += [element.eq(clamped),
-                     self.saturated_error.eq(saturated & self._at(_LAST - 1, _Pass.ERROR))]
-        valid, tag = self._at(_LAST, _Pass.ERROR), self._tag[_LAST]
+        m.d.sync += [element.eq(clamped), even.eq(element),
+                     self.saturated_error.eq(saturated & valid[_RESULT])]
         m.d.comb += magnitude.eq(Mux(element < 0, -element, element))
         with m.If(self.start):
             m.d.sync += self.max_error.eq(0)
-        with m.Elif(valid & (magnitude > self.max_error)):
+        with m.Elif(valid[_ELEMENT] & (magnitude > self.max_error)):
             m.d.sync += self.max_error.eq(magnitude)
-        with m.If(valid & ~tag.index[0]):
-            m.d.sync += even.eq(element)
-
-        pair, end = Signal(self._pair), Signal()
-        queue = self.queue = SyncFIFO(width=2 * bits + 1, depth=_QUEUE)
-        m.submodules.queue = ResetInserter(self._drop)(queue)
+        here = place[_ELEMENT]
         m.d.comb += [
-            pair.even.eq(Mux(tag.index[0], even, element)),
-            pair.odd.eq(Mux(tag.index[0], element, 0)),
-            queue.w_data.eq(Cat(pair, tag.end)),
-            queue.w_en.eq(valid & (tag.index[0] | tag.last)),
-            Cat(self.errors.payload, end).eq(queue.r_data),
-            self.errors.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.errors.ready),
+            self.errors.valid.eq(valid[_ELEMENT] & (here.odd | here.last)),
+            self.errors.payload.even.eq(Mux(here.odd, even, element)),
+            self.errors.payload.odd.eq(Mux(here.odd, element, 0)),
         ]
-        m.d.sync += self.done.eq(self.errors.valid & self.errors.ready & end)
+        m.d.sync += self.done.eq(valid[_ELEMENT] & here.end)

@@ -3,11 +3,11 @@
 One pair of elements a cycle passes a pipeline without stalls; the stages, in cycles after a pair of
 sums was accepted::
 
-    1  bias read        6  shift (Rounder)   11  shift (Rounder)   16  result, written
-    3  bias shifted     8  saturate to 16    13  clip, saturate    17  slope row; gradient and
-    5  sum + bias       9  times slope       14  sigmoid's table       bias, written; done
+    0  bias read        4  shift (Rounder)   9   shift (Rounder)   14  result, written
+    2  bias shifted     6  saturate to 16    11  clip, saturate    15  slope row; gradient and
+    3  sum + bias       7  times slope       12  sigmoid's table       bias, written; done
 
-Ready errors (of LOSS) enter at stage 14, as activations do. BUP passes from stage 6 on: its
+Ready errors (of LOSS) enter at stage 12, as activations do. BUP passes from stage 4 on: its
 gradient stands for a sum, 2^8 for the slope, and the bias less the result is saturated at 14.
 """
 
@@ -34,8 +34,8 @@ _PRODUCT_BITS = 24
 _PRODUCT_SHIFT = 24
 
 # Stages of the pipeline, in cycles after a pair was accepted.
-_BIAS_READ, _SLOPE_READ, _BUP_READ, _SATURATE = 1, 5, 6, 8
-_ERRORS, _WRITE, _LAST = 14, 16, 17
+_BIAS_READ, _SLOPE_READ, _BUP_READ, _SATURATE = 0, 3, 4, 6
+_ERRORS, _WRITE, _LAST = 12, 14, 15
 #: Cycles from an address of the bias memory to its data.
 _READ = 2
 _GRADIENT_READ = _WRITE - _READ
@@ -70,7 +70,7 @@ class PostProcessor(wiring.Component):
     ``done`` comes :data:`LATENCY` cycles after the last pair of sums was accepted, or
     :data:`ERRORS_LATENCY` after the last pair of errors.
 
-    pynq_z2 by Yosys (xc7): 2,413 LUT, 145 SRL16E, 1,480 FF, 2 DSP48E1, 1 RAMB36E1.
+    pynq_z2 by Yosys (xc7): 1,844 LUT, 49 SRL16E, 1,673 FF, 2 DSP48E1, 1 RAMB36E1.
 
     Members
     -------
@@ -84,7 +84,8 @@ class PostProcessor(wiring.Component):
     done : unsigned(1), Out. One cycle, in which the job's last write is issued.
     fault : unsigned(1), Out. One cycle: an address lies beyond its memory. That write is not
         issued; the job is dropped without ``done``.
-    sums, errors : stream of {even, odd}, In, signed(48) and signed(E).
+    sums : stream of {even, odd}, In, signed(48).
+    errors : stream of {even, odd}, In, signed(E), always ready; heard while such a job runs.
     pair_write_enable, pair_write_address, pair_write_data : unsigned(1), (16), (2 E), Out. Pair
         memory; the even element in the low bits.
     row_write_enable, row_write_row, row_write_pair, row_write_clear, row_write_data : unsigned(1),
@@ -120,7 +121,7 @@ class PostProcessor(wiring.Component):
             "sums": In(stream.Signature(data.StructLayout(
                 {"even": signed(SUM_BITS), "odd": signed(SUM_BITS)}))),
             "errors": In(stream.Signature(data.StructLayout(
-                {"even": signed(bits), "odd": signed(bits)}))),
+                {"even": signed(bits), "odd": signed(bits)}), always_ready=True)),
             "pair_write_enable": Out(1), "pair_write_address": Out(16),
             "pair_write_data": Out(2 * bits),
             "row_write_enable": Out(1), "row_write_row": Out(16), "row_write_pair": Out(pair),
@@ -204,7 +205,6 @@ class PostProcessor(wiring.Component):
         source = Mux(self._is["errors"], self.errors.valid, self.sums.valid) | self._is["bup"]
         m.d.comb += [
             self.sums.ready.eq(active & self._is["sums"] & ~pause),
-            self.errors.ready.eq(active & self._is["errors"]),
             accept.eq(active & ~pause & source),
             tag.last.eq(left == 0),
             tag.end.eq(tag.last & (samples == 0)),
@@ -288,23 +288,23 @@ class PostProcessor(wiring.Component):
         def register(shape, label: str) -> Signal:
             return Signal(shape, reset_less=True, name=f"{label}_{name}")
 
-        # Stages 1 to 5: the sum, and what is added to it.
-        near, added = register(signed(23), "bias_near"), register(signed(SUM_BITS), "added")
+        # Stages 1 to 3: the half for rounding is added while the bias is fetched.
+        near, halved = register(signed(23), "bias_near"), register(signed(SUM_BITS + 1), "halved")
         total = register(signed(SUM_BITS + 1), "total")
-        accepted = delay(m, self.sums.payload[name], 5, f"sum_{name}")
         m.d.sync += [
             near.eq(Mux(is_["biased"], bias << self._b_shift[:3], 0)),
-            added.eq((near << (self._b_shift[3:] << 3)) + self._half),
-            total.eq(accepted + added),
+            halved.eq(delay(m, self.sums.payload[name], 1, f"sum_{name}") + self._half),
+            total.eq(delay(m, halved, 1, f"halved_{name}")
+                     + (near << (self._b_shift[3:] << 3))),
         ]
-        # Stages 6 to 8.
+        # Stages 4 to 6.
         m.submodules[f"sum_rounder_{name}"] = rounder = Rounder(SUM_BITS + 1)
         m.d.comb += [rounder.value.eq(total), rounder.shift.eq(self._shift)]
         t, clipped = register(signed(16), "t"), register(1, "clipped")
         clamped, saturated = saturate(rounder.result, 16)
         m.d.sync += [t.eq(Mux(is_["bup"], gradient, clamped)),
                      clipped.eq(saturated & self._counted(_SATURATE, lane))]
-        # Stage 9: the slope, 1 without one.
+        # Stage 7: the slope, 1 without one.
         m.submodules[f"slope_{name}"] = slope = Slope(self._config)
         factor = register(9, "factor")
         m.d.comb += [
@@ -315,7 +315,7 @@ class PostProcessor(wiring.Component):
         product = register(signed(_PRODUCT_BITS), "product")
         rounded = register(signed(_PRODUCT_BITS + 1), "rounded")
         m.d.sync += [product.eq(t * factor), rounded.eq(product + self._product_half)]
-        # Stages 11 to 13.
+        # Stages 9 to 11.
         m.submodules[f"product_rounder_{name}"] = rounder = Rounder(_PRODUCT_BITS + 1)
         m.d.comb += [rounder.value.eq(rounded), rounder.shift.eq(self._product_shift)]
         value = rounder.result
@@ -323,7 +323,7 @@ class PostProcessor(wiring.Component):
 
     def _clip_and_write(self, m: Module, lane: int, name: str, value: Value, clipped: Value,
                         bias: Value, register) -> None:
-        """Stages 13 to 16: the result's range."""
+        """Stages 11 to 14: the result's range."""
         is_, bits = self._is, self._config.element_bits
         stage = _ERRORS - 1
         chosen, result = register(signed(16), "chosen"), register(signed(16), "result")
@@ -377,7 +377,7 @@ class PostProcessor(wiring.Component):
     # --- write-back -----------------------------------------------------------------------------
 
     def _elaborate_write(self, m: Module) -> None:
-        """Stages 15 to 17: addresses and memory ports, and the counts of saturations."""
+        """Stages 13 to 15: addresses and memory ports, and the counts of saturations."""
         is_, config, bits = self._is, self._config, self._config.element_bits
         before = _WRITE - 1
         valid, tag = self._valid[before], self._tag[before]

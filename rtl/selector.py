@@ -1,38 +1,51 @@
 """Selection of the gradient registers, in place on rows: twin of tangente.golden.selector."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from tangente.golden.config import Config
-from tangente.golden.timing import SELECTION_GROUP
+from tangente.golden.timing import (
+    SELECTION_BEATS,
+    SELECTION_HISTORY,
+    SELECTION_TILES,
+    selection_digits,
+    selection_resident,
+)
 
 __all__ = ["Selector"]
 
-#: Lanes of a leaf of the tree of counts: few enough that a tie's place is one small table.
-_LEAF = 4
-#: Levels above the leaves in the tree of 128 lanes, the widest configuration.
-_HEIGHT = 5
-#: Stage (cycles after a row's read) in which its comparisons, its count, its neuron's count and the
-#: places of its ties are registered.
-_COMPARED, _TOTAL, _SUMMED, _PLACED = 3, 5, 6, 10
-#: Cycles between the read that counts a row's ties and the read that writes it. Odd: the former
-#: come every second cycle.
-_AGAIN = _PLACED - _COMPARED
+#: Cycles from a row's read to the magnitudes of its first beat.
+_ENTER = 3
+#: Lanes of a leaf, few enough that a tie's place is one small table; leaves of a branch.
+_LEAF, _BRANCH = 4, 4
+_SIZE = _LEAF * _BRANCH
 
 
 class _Slot(data.Struct):
-    """What accompanies a row."""
+    """What accompanies a beat."""
 
-    final: 1   # the threshold is known
-    first: 1   # first tile of its neuron
-    last: 1    # last tile of its neuron
-    end: 1     # last row of the job
-    neuron: unsigned(bits_for(SELECTION_GROUP - 1))
+    valid: 1
+    head: 1   # first beat of its row
+    first: 1  # first beat of its neuron
+    last: 1   # last beat of its neuron
+    final: 1  # its row is written
+    end: 1    # last row of the job
+    digit: 3  # that this pass decides, if there are several passes
+
+
+class _Lanes(NamedTuple):
+    """A beat's lanes at one of the digits, a bit each."""
+
+    high: Value   # the digit
+    low: Value
+    tied: Value   # the digits before are the threshold's
+    above: Value  # they are larger
 
 
 def _clamp(value: Value, largest: int) -> Value:
@@ -43,10 +56,10 @@ def _clamp(value: Value, largest: int) -> Value:
     return value[:width] | value[width:].any().replicate(width)
 
 
-def _less(value: Value, count: Value) -> Value:
-    """max(0, value - count), unsigned."""
-    difference = value - count
-    return difference[:len(value)] & ~difference[-1].replicate(len(value))
+def _shorten(value: Value, width: int) -> Value:
+    """A negative ``value``, or the least of so many bits if it is below; otherwise zero."""
+    low = value[:width - 1]
+    return Cat(low & value[width - 1:].all().replicate(len(low)), value[-1]).as_signed()
 
 
 def _table(word: Value, function: Callable[[int], int]) -> Value:
@@ -55,16 +68,22 @@ def _table(word: Value, function: Callable[[int], int]) -> Value:
     return Const(entries, 1 << len(word)).bit_select(word, 1)
 
 
-def _counted(level: int) -> int:
-    """Stage in which the counts of a level of the tree are registered."""
-    return _COMPARED + 1 if level < 3 else _TOTAL
+def _ones(bits: Value) -> Value:
+    """How many ``bits`` are set: six become three in tables, and these are added."""
+    groups = [bits[i:i + 6] for i in range(0, len(bits), 6)]
+    counts = [Cat(_table(group, lambda word, place=place: word.bit_count() >> place)
+                  for place in range(bits_for(len(group))))
+              for group in groups]
+    while len(counts) > 1:
+        counts = [sum(counts[i + 1:i + 3], counts[i]) for i in range(0, len(counts), 3)]
+    return counts[0]
 
 
-def _delay(m: Module, value, cycles: int, *, reset_less: bool = True) -> list:
-    """``value`` and its next ``cycles`` delays."""
+def _delay(m: Module, value, cycles: int) -> list:
+    """``value`` and its next ``cycles`` delays, with reset: what is under way ends with it."""
     stages = [value]
     for _ in range(cycles):
-        stage = Signal.like(stages[-1], name="stage", reset_less=reset_less)
+        stage = Signal.like(stages[-1], name="stage", reset_less=False)
         m.d.sync += stage.eq(stages[-1])
         stages.append(stage)
     return stages
@@ -73,21 +92,28 @@ def _delay(m: Module, value, cycles: int, *, reset_less: bool = True) -> list:
 class Selector(wiring.Component):
     """Zeroes all but the ``keep`` largest magnitudes of each neuron's rows.
 
-    Neuron n's tile t is row ``base`` + n ``stride`` + t; the rule is that of
-    :func:`tangente.golden.selector.select`: ties go to the lowest (tile, lane). The most negative
-    code must not occur.
+    Neuron n's tile t is row ``base`` + n ``stride`` + t, and no two of these are the same row; the
+    rule is that of :func:`tangente.golden.selector.select`: ties go to the lowest (tile, lane). The
+    most negative code must not occur.
 
-    A neuron's threshold, the magnitude of the smallest value kept, is found from its most
-    significant bit down: each pass over the rows counts the magnitudes that reach a candidate.
-    Then every row is read twice more: once to count the values at the threshold, whose places are
-    handed down the same tree that counted them, and once to be written. The second read costs a
-    cycle and saves a row's delay of ``lanes`` x ``element_bits`` shift registers. Neurons pass in
-    groups of :data:`tangente.golden.timing.SELECTION_GROUP`, which hides the pipeline.
+    A neuron's threshold, the magnitude of the smallest value kept, is found digit by digit of two
+    bits, the most significant first: of the lanes that tie with the digits so far, those whose next
+    digit is at least 1, 2 and 3 are counted, and that decides it. Each digit has hardware of its
+    own, through which the rows stream. A row enters as ``beats`` shares of its lanes, one a cycle;
+    a neuron's beats wait in LUT memory for its decision. Then the places of the ties are found, and
+    the row is read again, in a cycle in which none enters, and written.
 
     A job takes exactly :func:`tangente.golden.timing.selection` cycles from ``start`` to ``done``:
-    1,044 for 100 neurons of one tile and 9-bit elements. 100 lanes of 9 bits take 2,041 LUTs (an
-    estimated 1,701 logic cells), 144 SRL16E, 405 CARRY4 and 2,447 flip-flops, with at most 7 LUTs
-    between registers (Yosys 0.70, ``synth_xilinx -family xc7 -flatten -abc9``).
+    ``beats`` a row and 23 more for neurons of one row, 31 for neurons of two. Neurons of more rows
+    than :data:`~tangente.golden.timing.SELECTION_TILES` take a pass for each digit and one to
+    write. 100 lanes of 9 bits in two beats take 3,378 LUTs, of which 692 are memory, 172 CARRY4 and
+    5,354 flip-flops, with at most 8 LUTs between registers (Yosys 0.70, ``synth_xilinx -family xc7
+    -flatten -abc9``).
+
+    Parameters
+    ----------
+    config : lanes, element bits and rows.
+    beats : cycles of a row.
 
     Members
     -------
@@ -105,10 +131,24 @@ class Selector(wiring.Component):
     write_enable : unsigned(1), Out. A row is written.
     write_row : unsigned(16), Out. Its address.
     write_data : unsigned(lanes * element_bits), Out. Its elements.
+
+    Raises
+    ------
+    ValueError
+        If two rows would be read in one cycle: one that enters, one that is written.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, beats: int = SELECTION_BEATS) -> None:
+        self.config, self.beats = config, beats
+        self.digits = selection_digits(config.element_bits)
+        between = _ENTER + 2 * self.digits
+        if beats < 2 or between % beats == 0:
+            raise ValueError(f"beats must be at least 2 and no divisor of {between}, not {beats!r}")
+        #: Lanes of a beat.
+        self.share = -(-config.lanes // beats)
+        #: Cycles from digit to digit, of neurons of one row, of two, ...
+        self.steps = [beats * tiles + 2 for tiles in range(1, SELECTION_TILES + 1)
+                      if selection_resident(tiles, config.element_bits, beats)]
         row = config.lanes * config.element_bits
         super().__init__({
             "start": In(1),
@@ -128,218 +168,260 @@ class Selector(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        #: Neurons stay for all digits; which of the ``steps`` they take.
+        self._resident, self._pace = Signal(), Signal(range(len(self.steps)))
+        self._time = Signal(range(SELECTION_HISTORY))
+        m.d.sync += self._time.eq(self._time + 1)
+        slot, row = self._addresses(m)
+        slots = _delay(m, slot, _ENTER)
+        digits = self._magnitudes(m, slots[_ENTER - 1].head)
 
-        keep = Signal(16)
+        # What is still to be kept, below zero; a neuron has no more values than its memory.
+        most = (1 << bits_for(min(255, self.config.rows) * self.config.lanes)) - 1
+        keep = Signal(bits_for(most), reset_less=True)
+        left = Signal(signed(len(keep) + 1), reset_less=True)
+        m.d.sync += left.eq(-keep)
         with m.If(self.start):
-            m.d.sync += keep.eq(self.keep)
-
-        valid, slot, below, row = self._addresses(m)
-        # Alone to be reset: what is under way at a reset must not be written.
-        valids = _delay(m, valid, _AGAIN + _COMPARED + 1, reset_less=False)
-        slots = _delay(m, slot, _AGAIN + _COMPARED + 1)
-        rows = _delay(m, row, _AGAIN + _COMPARED + 1)
-        again = [valid & slot.final for valid, slot in zip(valids[_AGAIN:], slots[_AGAIN:])]
-        m.d.comb += [
-            self.read_enable.eq(valid | again[0]),
-            self.read_row.eq(Mux(again[0], rows[_AGAIN], row)),
-        ]
-
-        # Thresholds so far. A new neuron's is zero, whatever the last one in its place left.
-        width = self.config.element_bits - 1
-        m.submodules.thresholds = thresholds = Memory(
-            shape=unsigned(width), depth=SELECTION_GROUP, init=[])
-        known = thresholds.read_port(domain="comb")
-        below_1, final_1 = _delay(m, below, 1)[1], slots[1].final | again[1]
-        threshold = Signal(width)
-        target = Signal(width, reset_less=True)
-        m.d.comb += [
-            known.addr.eq(Mux(again[1], slots[_AGAIN + 1].neuron, slots[1].neuron)),
-            threshold.eq(Mux(below_1[-1] & ~final_1, 0, known.data)),
-        ]
-        m.d.sync += target.eq(threshold | Mux(final_1, 0, below_1))
-
-        above, equal = self._compare(m, target)
-        final_3 = slots[_COMPARED].final
-        counts, total = self._count(m, [Mux(final_3, e, a) for a, e in zip(above, equal)])
-
-        # A neuron's count, summed over its tiles; then the decision on one bit.
-        count = Signal(16, reset_less=True)
-        m.d.sync += count.eq(Mux(slots[_TOTAL].first, 0, count) + total)
-        reached = count >= keep
-        decided = valids[_SUMMED] & slots[_SUMMED].last & ~slots[_SUMMED].final
-        below_6 = _delay(m, below_1, _SUMMED - 1)[-1]
-        update = thresholds.write_port()
-        m.d.comb += [
-            update.en.eq(decided),
-            update.addr.eq(slots[_SUMMED].neuron),
-            update.data.eq(_delay(m, threshold, _SUMMED - 1)[-1]
-                           | Mux(reached, below_6 + 1, 0)),
-        ]
-
-        # The candidate that failed last is the threshold + 1, or none did and nothing lies above:
-        # the rest of ``keep`` are ties.
-        m.submodules.larger = larger = Memory(
-            shape=unsigned(16), depth=SELECTION_GROUP, init=[])
-        failed = larger.write_port()
-        m.d.comb += [
-            failed.en.eq(decided & (~reached | below_6[-1])),
-            failed.addr.eq(slots[_SUMMED].neuron),
-            failed.data.eq(Mux(reached, 0, count)),
-        ]
-        beyond = larger.read_port(domain="comb")
-        m.d.comb += beyond.addr.eq(slots[_TOTAL - 1].neuron)
-        ties = Signal(16, reset_less=True)
-        rest = Signal(16, reset_less=True)
-        here = Mux(slots[_TOTAL].first, ties, rest)
-        share = Signal(bits_for(self.config.lanes), reset_less=True)
-        m.d.sync += [ties.eq(keep - beyond.data), share.eq(_clamp(here, self.config.lanes))]
-        with m.If(valids[_TOTAL]):
-            m.d.sync += rest.eq(_less(here, total))
-
-        self._write(m, above, equal, self._places(m, counts, share))
-        m.d.comb += [
-            self.write_enable.eq(again[_COMPARED + 1]),
-            self.write_row.eq(rows[-1]),
-            self.done.eq(again[_COMPARED + 1] & slots[-1].end),
-        ]
+            m.d.sync += keep.eq(_clamp(self.keep, most))
+        now = slots[_ENTER]
+        high, low = digits[0]
+        lanes = _Lanes(high, low, Const(0), Const(0))
+        counted = [high | low, high, high & low]
+        for index in range(self.digits):
+            stages = _delay(m, now, self.steps[-1] - 1)
+            digit, left = self._decide(m, index, stages, counted, left)
+            lanes, counted = self._next(m, index, digits, lanes, digit)
+            now = Signal(_Slot, name=f"slot_{index + 1}")
+            m.d.sync += now.eq(Array(stages[step - 1] for step in self.steps)[self._pace])
+        self._write(m, slot, row, now, lanes, left)
         return m
 
-    def _addresses(self, m: Module) -> tuple[Signal, data.View, Signal, Signal]:
-        """First reads: whether there is one, its slot, the bits below the one sought, the row."""
-        width = self.config.element_bits - 1
-        stride, left = Signal(16), Signal(16)
+    def _addresses(self, m: Module) -> tuple[data.View, Signal]:
+        """The beat whose lanes are read, and its row."""
+        stride, left, row, neuron = Signal(16), Signal(16), Signal(16), Signal(16)
         tiles, tile = Signal(8), Signal(8)
-        index = Signal(range(SELECTION_GROUP))
-        group_row, neuron_row, row = Signal(16), Signal(16), Signal(16)
-        below = Signal(width - 1)
-        slot, valid = Signal(_Slot), Signal()
-        guard, drain, odd = Signal(range(_SUMMED)), Signal(range(_AGAIN)), Signal()
-
-        whole = left <= SELECTION_GROUP
-        last_tile = tile == tiles
-        last_index = Mux(whole, index + 1 == left, index == SELECTION_GROUP - 1)
-        pass_end = last_tile & last_index
-        # A pass waits until its first neuron's threshold is decided.
-        ready = ~((index == 0) & (tile == 0) & guard.any())
-        next_row = Signal(16)
+        beat = Signal(range(self.beats))
+        slot, valid, digit = Signal(_Slot), Signal(), Signal(3)
+        last_beat, last_tile = beat == self.beats - 1, tile == tiles
+        following = Signal(16)
         m.d.comb += [
-            next_row.eq(neuron_row + stride),
-            slot.first.eq(tile == 0),
-            slot.last.eq(last_tile),
-            slot.neuron.eq(index),
-            slot.end.eq(pass_end & whole),
+            slot.valid.eq(valid),
+            slot.digit.eq(digit),
+            slot.head.eq(beat == 0),
+            slot.first.eq(slot.head & (tile == 0)),
+            slot.last.eq(last_beat & last_tile),
+            slot.final.eq(self._resident | (digit == self.digits)),
+            slot.end.eq(last_tile & (left == 1)),
+            following.eq(neuron + stride),
         ]
-
         with m.If(valid):
-            with m.If(~last_tile):
+            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+            with m.If(last_beat & ~last_tile):
                 m.d.sync += [tile.eq(tile + 1), row.eq(row + 1)]
-            with m.Else():
-                m.d.sync += [tile.eq(0), index.eq(Mux(last_index, 0, index + 1))]
-                with m.If(last_index & ~slot.final):
-                    m.d.sync += [row.eq(group_row), neuron_row.eq(group_row)]
+            with m.Elif(last_beat):
+                m.d.sync += tile.eq(0)
+                with m.If(slot.final):
+                    m.d.sync += [digit.eq(0), left.eq(left - 1), neuron.eq(following),
+                                 row.eq(following), valid.eq(left != 1)]
                 with m.Else():
-                    m.d.sync += [row.eq(next_row), neuron_row.eq(next_row)]
-        with m.If(valid & last_tile & (index == 0)):
-            m.d.sync += guard.eq(_SUMMED - 1)
-        with m.Elif(guard.any()):
-            m.d.sync += guard.eq(guard - 1)
+                    m.d.sync += [digit.eq(digit + 1), row.eq(neuron)]
+        with m.If(self.start):
+            resident = self.tiles <= len(self.steps)
+            m.d.sync += [
+                valid.eq(1), row.eq(self.base), neuron.eq(self.base), left.eq(self.neurons),
+                stride.eq(self.stride), tiles.eq(self.tiles - 1),
+                self._resident.eq(resident), self._pace.eq(Mux(resident, self.tiles - 1, 0)),
+            ]
+        return slot, row
 
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += [
-                    row.eq(self.base), neuron_row.eq(self.base), group_row.eq(self.base),
-                    stride.eq(self.stride), tiles.eq(self.tiles - 1), left.eq(self.neurons),
-                    below.eq(-1),
-                ]
-                with m.If(self.start):
-                    m.next = "SEARCH"
-            with m.State("SEARCH"):
-                m.d.comb += valid.eq(ready)
-                with m.If(ready & pass_end):
-                    m.d.sync += below.eq(below >> 1)
-                    with m.If(below == 0):
-                        m.next = "FINAL"
-            with m.State("FINAL"):
-                m.d.comb += [valid.eq(ready & ~odd), slot.final.eq(1)]
-                m.d.sync += [odd.eq(valid), drain.eq(_AGAIN - 1)]
-                with m.If(valid & pass_end):
-                    m.d.sync += [odd.eq(0), left.eq(left - SELECTION_GROUP), below.eq(-1)]
-                    m.next = "IDLE"
-                    with m.If(~whole):
-                        m.next = "DRAIN"
-            with m.State("DRAIN"):
-                # The reads that write this group's rows come first.
-                m.d.sync += [drain.eq(drain - 1), group_row.eq(row)]
-                with m.If(drain == 0):
-                    m.next = "SEARCH"
-        return valid, slot, below, row
+    def _magnitudes(self, m: Module, head: Value) -> list[tuple[Value, Value]]:
+        """The digits (high bits, low bits) of a beat's lanes."""
+        bits, share = self.config.element_bits, self.share
+        held = Signal.like(self.read_data, reset_less=True)
+        beat = Signal(range(self.beats))
+        with m.If(head):
+            m.d.sync += [held.eq(self.read_data), beat.eq(1)]
+        with m.Else():
+            m.d.sync += beat.eq(beat + 1)
 
-    def _compare(self, m: Module, target: Signal) -> tuple[list[Signal], list[Signal]]:
-        """Lanes whose magnitude is above ``target``, and those where it equals it (stage 3)."""
-        bits = self.config.element_bits
-        above, equal = [], []
-        for lane in range(self.config.lanes):
-            value = self.read_data[lane * bits:(lane + 1) * bits]
-            sign, ones = value[-1], value[:-1] ^ value[-1].replicate(bits - 1)
-            # |value| = ones + sign. The sign as a bit of its own below both: one carry chain.
-            difference = (Cat(Const(0, 1), target) - Cat(sign, ones))[1:bits + 1]
-            above.append(Signal(name=f"above_{lane}", reset_less=True))
-            equal.append(Signal(name=f"equal_{lane}", reset_less=True))
-            m.d.sync += [above[-1].eq(difference[-1]), equal[-1].eq(difference == 0)]
-        return above, equal
+        def plane(row: Value, share_index: int, bit: int) -> Value:
+            first = share_index * share
+            return Cat(row[lane * bits + bit]
+                       for lane in range(first, min(first + share, self.config.lanes)))
 
-    def _count(self, m: Module, ones: list[Value]) -> tuple[list[list[Value]], Value]:
-        """Counts of the tree's nodes, leaves first, at :meth:`_counted`; the total at _TOTAL."""
-        nodes = [
-            Cat(_table(Cat(ones[lane:lane + _LEAF]), lambda word, bit=bit: word.bit_count() >> bit)
-                for bit in range(bits_for(_LEAF)))
-            for lane in range(0, len(ones), _LEAF)]
-        counts: list[list[Value]] = []
-        while True:
-            counts.append([_delay(m, node, 1)[1] for node in nodes])
-            level = len(counts)
-            if len(nodes) == 1:
-                return counts, _delay(m, counts[-1][0], _TOTAL - _counted(level - 1))[-1]
-            if _counted(level) != _counted(level - 1):
-                nodes = counts[-1]
-            nodes = ([left + right for left, right in zip(nodes[::2], nodes[1::2])]
-                     + nodes[len(nodes) & ~1:])
+        values = []
+        for bit in range(bits):
+            value = Signal(share, name=f"value_{bit}")
+            later = Array(plane(held, i, bit) for i in range(1, self.beats))
+            m.d.comb += value.eq(Mux(head, plane(self.read_data, 0, bit),
+                                     later[beat - 1] if len(later) > 1 else later[0]))
+            values.append(value)
+        # The negative of a number: every bit above the lowest one is inverted.
+        magnitude: list[Value] = []
+        ones: Value = Const(0, share)
+        for bit, value in enumerate(values[:-1]):
+            absolute = Signal(share, name=f"magnitude_{bit}", reset_less=True)
+            m.d.sync += absolute.eq(value ^ values[-1] & ones)
+            ones = ones | value
+            magnitude.append(absolute)
+        magnitude += [Const(0, share)] * (len(magnitude) % 2)
+        return list(zip(magnitude[::-2], magnitude[-2::-2]))
 
-    def _places(self, m: Module, counts: list[list[Value]], share: Value) -> list[Value]:
-        """How many ties each leaf keeps (stage _PLACED) of the ``share`` of the row (_SUMMED).
+    def _decide(self, m: Module, index: int, stages: list, counted: list[Value],
+                left: Signal) -> tuple[Signal, Signal]:
+        """A digit of the threshold, and the rest to be kept of those that tie with it.
 
-        A node's left half takes what it can, the right half what is left over.
+        ``counted`` are the lanes that tie so far and whose digit is at least 1, 2, 3.
         """
-        shares, now = [share], _SUMMED
-        for level in range(len(counts) - 1, 0, -1):
-            # A stage for each level but the last, whose two sums are short.
-            stage = min(_SUMMED + _HEIGHT - level, _PLACED - 1)
-            shares, now = [_delay(m, value, stage - now)[-1] for value in shares], stage
-            lanes = _LEAF << level - 1
-            halves = []
-            for node, value in enumerate(shares):
-                left, *right = counts[level - 1][2 * node:2 * node + 2]
-                halves.append(_clamp(value, lanes))
-                if right:
-                    left = _delay(m, left, stage - _counted(level - 1))[-1]
-                    halves.append(_clamp(_less(value, left), lanes))
-            shares = halves
-        return [_delay(m, value, _PLACED - now)[-1] for value in shares]
+        after = stages[1]
+        reached, sums = [], []
+        for least, lanes in enumerate(counted, 1):
+            count = Signal(range(self.share + 1), name=f"count_{index}_{least}", reset_less=True)
+            total = Signal.like(left, name=f"sum_{index}_{least}", reset_less=True)
+            following = Signal.like(left, name=f"following_{index}_{least}")
+            m.d.comb += following.eq(Mux(after.first, left, total) + count)
+            m.d.sync += [count.eq(_ones(lanes)), total.eq(following)]
+            reached.append(~following[-1])
+            sums.append(total)
+        before = Signal.like(left, name=f"before_{index}", reset_less=True)
+        with m.If(after.first):
+            m.d.sync += before.eq(left)
 
-    def _write(self, m: Module, above: list[Signal], equal: list[Signal],
-               places: list[Value]) -> None:
-        """The row of the second read, without what is not kept."""
-        bits = self.config.element_bits
-        row = _delay(m, self.read_data, 1)[1]
-        for lane in range(self.config.lanes):
-            group, place = divmod(lane, _LEAF)
-            before = equal[lane - place:lane]
-            tie = _table(Cat(before, places[group]), lambda word, place=place:
-                         (word & (1 << place) - 1).bit_count() < word >> place)
+        digit = Signal(2, name=f"digit_{index}", reset_less=True)
+        decided = Signal(name=f"decided_{index}")
+        rest = Signal.like(left, name=f"left_{index}", reset_less=True)
+        decides = after.valid & after.last & (self._resident | (after.digit == index))
+        m.d.sync += decided.eq(decides)
+        with m.If(decides):
+            m.d.sync += digit.eq(Cat(reached[2] | reached[0] & ~reached[1], reached[1]))
+        with m.If(decided):
+            m.d.sync += rest.eq(Array([*sums, before])[digit])
+        return digit, rest
+
+    def _next(self, m: Module, index: int, digits: list[tuple[Value, Value]], lanes: _Lanes,
+              digit: Signal) -> tuple[_Lanes, list[Value]]:
+        """The lanes at the digit after ``index``, whose ``digit`` is decided; those to count."""
+        share = self.share
+        waiting = [lanes.high, lanes.low] if index == 0 else list(lanes)
+        high, low, *rest = self._later(m, waiting, 1)
+        tied, above = rest or (Const(-1, share), Const(0, share))
+        one, two = digit[0].replicate(share), digit[1].replicate(share)
+        unlike = high ^ two
+        counted: list[Value] = []
+        result = _Lanes(*(Signal(share, name=f"{name}_{index + 1}", reset_less=True)
+                          for name in _Lanes._fields))
+        still = tied & ~unlike & ~(low ^ one)
+        m.d.sync += [
+            result.tied.eq(still),
+            result.above.eq(above | tied & (high & ~two | ~unlike & low & ~one)),
+        ]
+        if index + 1 < self.digits:
+            high, low = self._later(m, digits[index + 1], index + 1)
+            counted = [Signal(share, name=f"reach_{index + 1}_{least}", reset_less=True)
+                       for least in (1, 2, 3)]
+            m.d.sync += [
+                result.high.eq(high), result.low.eq(low),
+                *(target.eq(still & value) for target, value in
+                  zip(counted, (high | low, high, high & low)))]
+        return result, counted
+
+    def _later(self, m: Module, values: Sequence[Value], digits: int) -> list[Value]:
+        """``values`` of so many digits ago, in the cycle in which lanes are compared."""
+        width = len(values[0])
+        m.submodules += (memory := Memory(
+            shape=unsigned(len(values) * width), depth=SELECTION_HISTORY, init=[],
+            attrs={"ram_style": "distributed"}))
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        word = Signal(len(values) * width, reset_less=True)
+        # Each memory has addresses of its own, later than the last one's: shared ones would have to
+        # reach them all.
+        written = Signal.like(self._time, init=(self._time.init - 1) % SELECTION_HISTORY)
+        back = Signal.like(self._time)
+        ago = Array(step * digits - 2 for step in self.steps)[self._pace]
+        m.d.sync += [written.eq(self._time), back.eq(self._time - ago), word.eq(read.data)]
+        self._time = written
+        m.d.comb += [write.en.eq(1), write.addr.eq(written), write.data.eq(Cat(values)),
+                     read.addr.eq(back)]
+        return [word[i * width:(i + 1) * width] for i in range(len(values))]
+
+    def _write(self, m: Module, entering, row: Signal, slot, lanes: _Lanes, left: Signal) -> None:
+        """Second reads and writes, of what lies above and of the first of the ties."""
+        config, share = self.config, self.share
+        slots = _delay(m, slot, self.beats + 3)
+        again = [slot.valid & slot.head & slot.final for slot in slots[self.beats:]]
+        m.submodules.rows = rows = Memory(shape=unsigned(16), depth=32, init=[],
+                                          attrs={"ram_style": "distributed"})
+        write, read = rows.write_port(), rows.read_port(domain="comb")
+        write_row = _delay(m, self.read_row, 3)[-1]
+        m.d.sync += [write.addr.eq(write.addr + write.en), read.addr.eq(read.addr + again[0])]
+        m.d.comb += [
+            write.en.eq(entering.valid & entering.head & entering.final),
+            write.data.eq(row),
+            self.read_enable.eq(entering.valid & entering.head | again[0]),
+            self.read_row.eq(Mux(again[0], read.data, row)),
+            self.write_enable.eq(again[3]),
+            self.write_row.eq(write_row),
+            self.done.eq(again[3] & slots[-1].end),
+        ]
+        flags = self._flags(m, slots[1], lanes, left)
+        shares = [flags]
+        for _ in range(self.beats - 1):
+            earlier = Signal(share, reset_less=True)
+            m.d.sync += earlier.eq(shares[0])
+            shares.insert(0, earlier)
+        bits = config.element_bits
+        kept = Signal.like(self.write_data, reset_less=True)
+        m.d.comb += self.write_data.eq(kept)
+        for lane in range(config.lanes):
             element = slice(lane * bits, (lane + 1) * bits)
-            kept = Signal(bits, name=f"kept_{lane}", reset_less=True)
-            m.d.comb += self.write_data[element].eq(kept)
-            with m.If(above[lane] | equal[lane] & tie):
-                m.d.sync += kept.eq(row[element])
+            with m.If(Cat(shares)[lane]):
+                m.d.sync += kept[element].eq(self.read_data[element])
             with m.Else():
-                m.d.sync += kept.eq(0)
+                m.d.sync += kept[element].eq(0)
+
+    def _flags(self, m: Module, slot, lanes: _Lanes, left: Signal) -> Signal:
+        """Lanes that are kept, three cycles later; ``slot`` is one later."""
+        share = self.share
+        # Ties before each leaf in its branch, and of each branch.
+        before, branches = [], []
+        for branch in range(0, share, _SIZE):
+            part = lanes.tied[branch:min(branch + _SIZE, share)]
+            leaves = -(-len(part) // _LEAF)
+            for leaf in range(leaves + 1):
+                ties = Signal(range(_LEAF * leaf + 1), name=f"ties_{branch}_{leaf}",
+                              reset_less=True)
+                if leaf:
+                    m.d.sync += ties.eq(_ones(part[:_LEAF * leaf]))
+                (before if leaf < leaves else branches).append(ties)
+        total = sum(branches, Const(0, 1))
+        rest, after = (Signal.like(left, name=name, reset_less=True) for name in ("rest", "after"))
+        m.d.comb += after.eq(Mux(slot.first, left, rest) + total)
+        with m.If(after[-1]):
+            m.d.sync += rest.eq(after)
+        with m.Else():
+            m.d.sync += rest.eq(0)
+        # How many more ties than may be kept lie before each branch, in -_SIZE..0.
+        width = bits_for(len(branches) * _SIZE - 1) + 1
+        short = _delay(m, _shorten(left, width), 1)[-1]
+        here = Mux(slot.first, short, _shorten(rest, width))
+        excess = []
+        for branch in range(len(branches)):
+            few = Signal(signed(bits_for(_SIZE)), name=f"excess_{branch}", reset_less=True)
+            reached = Signal(signed(width + 1), name=f"reached_{branch}")
+            m.d.comb += reached.eq(here + sum(branches[:branch], Const(0, 1)))
+            m.d.sync += few.eq(_shorten(reached, len(few)))
+            excess.append(few)
+
+        tied, above = _delay(m, lanes.tied, 2)[-1], _delay(m, lanes.above, 2)[-1]
+        places = [_delay(m, ties, 1)[-1] for ties in before]
+        flags = Signal(share, reset_less=True)
+        for lane in range(share):
+            leaf, place = divmod(lane, _LEAF)
+            if place == 0:
+                lies = excess[lane // _SIZE] + places[leaf]
+                few = Signal(range(_LEAF + 1), name=f"few_{leaf}")
+                m.d.comb += few.eq(Mux(lies[-1], Mux(lies < -_LEAF, _LEAF, -lies), 0))
+            first = _table(Cat(tied[lane - place:lane], few), lambda word, place=place:
+                           (word & (1 << place) - 1).bit_count() < word >> place)
+            m.d.sync += flags[lane].eq(above[lane] | tied[lane] & first)
+        return flags

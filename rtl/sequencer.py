@@ -11,7 +11,18 @@ from amaranth.lib import enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from ..golden.isa import FLAGS, FORMATTED, OPERANDS, REGISTER_BITS, Cause, Flag, Op, Reg, Space
+from ..golden.isa import (
+    FLAGS,
+    FORMATTED,
+    LIVE_MAX,
+    OPERANDS,
+    REGISTER_BITS,
+    Cause,
+    Flag,
+    Op,
+    Reg,
+    Space,
+)
 from ..golden.state import LOADABLE, STORABLE, beats_per_unit, depth
 from .control import ProgramWrite
 from .descriptor import WIDTHS, Descriptor
@@ -46,7 +57,9 @@ class Sequencer(wiring.Component):
     ddr_base : In. Byte address that transfers count from.
     running, halted, resetting, cause, pc : Out. For the host.
     clear : Out. Counters are to be zeroed (pulse).
-    engine_start, engine_op, job : Out; engine_busy, engine_fault, max_error : In.
+    engine_start, engine_op, job : Out; max_error : In.
+    engine_busy, array_busy, post_busy, array_fault, post_fault : In. See
+        :class:`tangente.rtl.engine.Engine`.
     reset_job : Out. The engine's units are to be reset.
     command : Out, stream. Transfers.
     transfer_busy, error_read, error_write : In; abandon : Out.
@@ -62,7 +75,8 @@ class Sequencer(wiring.Component):
             "running": Out(1), "halted": Out(1), "resetting": Out(1), "cause": Out(8),
             "pc": Out(16), "clear": Out(1),
             "engine_start": Out(1), "engine_op": Out(6), "job": Out(Descriptor()),
-            "engine_busy": In(1), "engine_fault": In(1),
+            "engine_busy": In(1), "array_busy": In(1), "post_busy": In(1),
+            "array_fault": In(1), "post_fault": In(1),
             "max_error": In(config.element_bits - 1), "reset_job": Out(1),
             "command": Out(stream.Signature(TransferCommand)),
             "transfer_busy": In(1), "error_read": In(1), "error_write": In(1), "abandon": Out(1),
@@ -104,7 +118,11 @@ class Sequencer(wiring.Component):
 
         refused = self._elaborate_checks(m, op, imm)
         transfer_cause, command_ready = self._elaborate_transfer(m, op, imm)
-        engine_pc = Signal(20)
+        # Where the instructions are that the array and the post-processing unit work on.
+        array_pc, post_pc = Signal(20), Signal(20)
+        beside = (imm & Flag.BESIDE).any()
+        units_busy = Mux(beside & (op != Op.BUP), self.array_busy, Mux(
+            beside & (op == Op.BUP), self.post_busy, self.engine_busy))
         flush = self.flush = Signal(_FLUSH_BITS)
         fault_pending = self.fault_pending = Signal()
         reads_max_error = Signal()
@@ -181,9 +199,12 @@ class Sequencer(wiring.Component):
                     with m.Case(*OPERANDS):
                         with m.If(refused != 0):
                             halt(refused)
-                        with m.Elif(~self.engine_busy & ~fault_pending):
+                        with m.Elif(~units_busy & ~fault_pending):
                             m.d.comb += [self.engine_start.eq(1), advance.eq(1)]
-                            m.d.sync += engine_pc.eq(pc)
+                            with m.If((op != Op.BUP) & (op != Op.LOSS)):
+                                m.d.sync += array_pc.eq(pc)
+                            with m.If(op.matches(Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)):
+                                m.d.sync += post_pc.eq(pc)
                     with m.Case(Op.LOAD, Op.STORE):
                         with m.If(transfer_cause != 0):
                             halt(transfer_cause)
@@ -192,7 +213,7 @@ class Sequencer(wiring.Component):
                             with m.If(self.command.ready):
                                 m.d.comb += advance.eq(1)
                                 m.d.sync += synchronous.eq((op == Op.STORE)
-                                                           | (imm > Space.TARGET))
+                                                           | (imm[:15] > Space.TARGET))
                         with m.Elif(self.transfer_busy):
                             m.d.comb += self.waiting.eq(1)
                     with m.Case(Op.WAIT):
@@ -225,9 +246,10 @@ class Sequencer(wiring.Component):
             m.d.sync += [self.cause.eq(halt_cause), self.running.eq(0), self.halted.eq(1)]
             m.d.sync += state.eq(State.IDLE)
         # A fault of the engine ends the program, whatever the sequencer does meanwhile.
-        with m.If(self.engine_fault & self.running):
+        with m.If((self.array_fault | self.post_fault) & self.running):
             m.d.comb += advance.eq(0)
-            m.d.sync += [self.cause.eq(Cause.ADDRESS), pc.eq(engine_pc), fault_pending.eq(1),
+            m.d.sync += [self.cause.eq(Cause.ADDRESS),
+                         pc.eq(Mux(self.array_fault, array_pc, post_pc)), fault_pending.eq(1),
                          flush.eq(0), self.running.eq(1), self.halted.eq(0)]
             m.d.sync += state.eq(State.HALT)
         with m.If(self.reset):
@@ -280,16 +302,19 @@ class Sequencer(wiring.Component):
         down = registers[Reg.SHIFT][:5] + 16 - (n[:5] + Mux(master, acc[:4], 0))[:5]
         rule = ~(event & master) & ((acc != 0) | ~(event | master)) & (event | (down < 32))
         kept = (registers[Reg.K] != 0) & (registers[Reg.K] <= config.toper_registers)
-        lengths = [(registers[reg] != 0) | ~(imm & flag).any() for reg, flag in (
+        lengths = [(registers[reg] != 0) & (registers[reg] <= config.toper_registers)
+                   | ~(imm & flag).any() for reg, flag in (
             (Reg.F_STRIDE, Flag.OWN), (Reg.V_STRIDE, Flag.SHARED), (Reg.R_STRIDE, Flag.LISTS))]
         further = {
             Op.UPD: rule,
             Op.SCT: rule & kept,
             Op.SRT: kept,
             Op.TOP: (kept & Cat(lengths).all()
-                     & (registers[Reg.P] <= (config.queue_entries - 1) // 2)),
+                     & (registers[Reg.P] < config.queue_entries)),
             Op.LOSS: (registers[Reg.P] <= config.max_outputs) & (registers[Reg.MANTISSA] < 256),
-            Op.DRV: registers[Reg.TILES] < 256,
+            Op.DRV: ((registers[Reg.TILES] < 256)
+                     & (~(imm & Flag.LIVE).any() | (registers[Reg.P] <= LIVE_MAX))
+                     & ((registers[Reg.TILES] == 0) | (registers[Reg.Q] <= LIVE_MAX))),
             Op.SEL: (registers[Reg.TILES] != 0) & (registers[Reg.TILES] < 256),
         }
         legal, fits = Signal(), Signal()
@@ -316,13 +341,16 @@ class Sequencer(wiring.Component):
         registers, config = self.registers, self.config
         length, local = registers[Reg.LENGTH], registers[Reg.LOCAL]
         beats, limit, legal = Signal(24), Signal(18), Signal()
+        beside = (imm & Flag.BESIDE).any()
         m.d.comb += beats.eq(length)
         for space in Space:
-            with m.If(imm == space):
+            with m.If((imm & (0xFFFFF ^ Flag.BESIDE)) == space):
                 per_unit = beats_per_unit(space, config)
                 m.d.comb += [limit.eq(depth(space, config)),
                              beats.eq(length[:16] * per_unit),
-                             legal.eq(Mux(op == Op.LOAD, space in LOADABLE, space in STORABLE))]
+                             legal.eq(Mux(op == Op.LOAD, (space in LOADABLE)
+                                          & (~beside | (space <= Space.TARGET)),
+                                          (space in STORABLE) & ~beside))]
         fits = (length != 0) & (length[16:] == 0) & (local[16:] == 0)
         cause = Signal(8)
         beats_now = Signal(24)
@@ -341,5 +369,5 @@ class Sequencer(wiring.Component):
         ]
         free = Signal()
         # What an instruction before it still reads must not be overwritten.
-        m.d.comb += free.eq(~self.transfer_busy & ~self.engine_busy)
+        m.d.comb += free.eq(~self.transfer_busy & (beside | ~self.engine_busy))
         return cause, free

@@ -61,7 +61,11 @@ class Toper(wiring.Component):
     verdict_valid : unsigned(1), Out. High :data:`VERDICT_LATENCY` cycles after an offer was taken;
         the next four are low otherwise.
     entered, summed, alive : unsigned(1), Out. The offer entered; its id was held; either.
+    distinct : unsigned(1), In. The id of this cycle's offer is held by no slot: it is not looked
+        for, and so never waits.
     clipped : unsigned(1), Out. With ``summed``: the sum was clamped.
+    least : unsigned(value_bits - 1), Out. The magnitude above which an offer is that is to enter:
+        the last slot's, as it was in the last cycle.
     close : unsigned(1), In. Pulse, when the last offer's verdict has been given: ``lists`` is valid
         from the next cycle on. Offers wait from this cycle until the list's last entry is taken,
         and then belong to the next stream.
@@ -86,10 +90,10 @@ class Toper(wiring.Component):
         self._slot = data.StructLayout({
             "id": unsigned(id_bits), "size": unsigned(value_bits - 1), "sign": 1, "held": 1})
         super().__init__({
-            "keep": In(range(registers + 1)),
+            "keep": In(range(registers + 1)), "distinct": In(1),
             "offers": In(stream.Signature(Entry(id_bits, value_bits))),
             "verdict_valid": Out(1), "entered": Out(1), "summed": Out(1), "alive": Out(1),
-            "clipped": Out(1),
+            "clipped": Out(1), "least": Out(value_bits - 1),
             "close": In(1),
             "lists": Out(stream.Signature(ListEntry(id_bits, value_bits))),
         })
@@ -148,13 +152,17 @@ class Toper(wiring.Component):
         if self.summing:
             # An id is looked for while it is taken, and what is found moves with the slots.
             same = [slot.held & (slot.id == self.offers.p.id) for slot in slots]
-            m.d.sync += [hit.eq(moved(same, entrant.id == self.offers.p.id, i))
+            m.d.sync += [hit.eq(~self.distinct & moved(same, entrant.id == self.offers.p.id, i))
                          for i, hit in enumerate(hits)]
             m.d.comb += [found.eq(Cat(hits).any()), summing.eq(gone[-1])]
             m.d.sync += [bit.eq(live & hit) for bit, hit in zip(gone, _any_up_to(hits))]
             self._elaborate_sum(m, slots, hits, offer, total)
             m.d.sync += self.clipped.eq(live & self._clips)
 
+        with m.Switch(self.keep):
+            for i, slot in enumerate(slots):
+                with m.Case(i + 1):
+                    m.d.sync += self.least.eq(slot.size)
         taken = Signal()
         m.d.sync += [
             taken.eq(take),

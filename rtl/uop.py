@@ -32,11 +32,12 @@ class Kind(enum.IntEnum):
 
 #: One micro-operation. ``scalar`` is an element address (its low bit picks the element of a pair);
 #: ``lane`` the lane whose weight is the scalar (DEEP) or whose slot changes (SCATTER); ``first``
-#: starts a sum and ``last`` ends it; ``final`` is the job's last; ``odd`` says that the word's
-#: second neuron exists (OWN, DEEP), or names the half (OFFER, SCATTER).
+#: starts a sum and ``last`` ends it; ``final`` is the job's last; ``even``, ``odd`` say that
+#: rows of the word's first, second neuron are wanted (OWN, DEEP); ``odd`` names the half (OFFER,
+#: SCATTER).
 Uop = data.StructLayout({
     "valid": 1, "weight": 16, "row": 16, "scalar": 18, "lane": 7, "target": 16,
-    "first": 1, "last": 1, "final": 1, "odd": 1,
+    "first": 1, "last": 1, "final": 1, "even": 1, "odd": 1,
 })
 
 #: Weight and row addresses wait for the scalar's two broadcast registers.

@@ -16,6 +16,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <vector>
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -26,6 +27,12 @@ constexpr size_t BEAT = 8;
 
 // What an AXI-Lite access waited for in vain; smaller values are the slave's answer.
 enum Wait { WAIT_AWREADY = 4, WAIT_WREADY, WAIT_BVALID, WAIT_ARREADY, WAIT_RVALID, WAIT_FAULT };
+
+// The top's port `events`, or nothing where a design has none.
+template <class Top> auto events_of(const Top& top, int) -> decltype(uint32_t(top.events)) {
+    return top.events;
+}
+template <class Top> uint32_t events_of(const Top&, long) { return 0; }
 
 struct Burst {
     uint64_t address;
@@ -72,6 +79,8 @@ struct Harness {
     uint64_t random = 1;
     bool answering = true;
     Range bad_reads, bad_writes;
+    bool recording = false;
+    std::vector<std::array<uint64_t, 2>> record;  // cycle, events from then on
 
     std::deque<Burst> reads, writes, answers;
     Watch<6> watch_aw, watch_ar;
@@ -160,6 +169,10 @@ struct Harness {
                 breach("W changed before WREADY", writes.empty() ? 0 : writes.front().address);
             if (aw) check_burst(awaddr, awbeats, t.m_axi_awsize, t.m_axi_awburst);
             if (ar) check_burst(araddr, arbeats, t.m_axi_arsize, t.m_axi_arburst);
+        }
+        if (recording) {
+            const uint64_t events = events_of(t, 0);
+            if (record.empty() || record.back()[1] != events) record.push_back({cycle, events});
         }
         lite.aw = t.s_axil_awvalid && t.s_axil_awready;
         lite.w = t.s_axil_wvalid && t.s_axil_wready;
@@ -366,4 +379,16 @@ API int harness_trace(Harness* h, const char* path) {
     static_cast<void>(h);
     return path == nullptr;
 #endif
+}
+
+// Begins a record of port `events`, or ends it; what was recorded before is forgotten at a begin.
+API void harness_record(Harness* h, int on) {
+    if (on) h->record.clear();
+    h->recording = on;
+}
+
+// Pairs of a cycle and the events from then on; `count` receives their number.
+API const uint64_t* harness_recorded(const Harness* h, uint64_t* count) {
+    *count = h->record.size();
+    return h->record.empty() ? nullptr : h->record.front().data();
 }

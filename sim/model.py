@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["Model", "SimulationError", "ResponseError"]
 
@@ -211,6 +212,19 @@ class Model:
             raise SimulationError(f"no trace in {os.fspath(path)}: it cannot be written, or the "
                                   "library was built without trace=True")
 
+    def record(self, on: bool) -> None:
+        """Begin to record the port ``events`` of every cycle, or end it."""
+        self._library.harness_record(self._open, on)
+
+    @property
+    def recorded(self) -> npt.NDArray[np.uint64]:
+        """What was recorded, (changes, 2): a cycle, and the bits of ``events`` from then on."""
+        count = ctypes.c_uint64()
+        data = self._library.harness_recorded(self._open, ctypes.byref(count))
+        if count.value == 0:
+            return np.zeros((0, 2), np.uint64)
+        return np.ctypeslib.as_array(data, (count.value, 2)).copy()
+
     def _run(self, cycles: int, *, until_irq: bool) -> int:
         done = 0
         while done < cycles:
@@ -253,6 +267,8 @@ def _load(path: Path) -> ctypes.CDLL:
         "fail": (None, [handle, ctypes.c_int, u64, u64]),
         "answering": (None, [handle, ctypes.c_int]),
         "trace": (ctypes.c_int, [handle, ctypes.c_char_p]),
+        "record": (None, [handle, ctypes.c_int]),
+        "recorded": (ctypes.POINTER(u64), [handle, ctypes.POINTER(u64)]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, f"harness_{name}")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["build_library", "cache_directory", "verilator_package"]
+__all__ = ["build_directory", "build_library", "cache_directory", "lint", "verilator_package"]
 
 #: Debian package that brings each program.
 _PROGRAMS = {"g++": "g++", "make": "make"}
@@ -58,19 +58,43 @@ def verilator_package() -> Path:
     return Path(spec.origin).parent
 
 
-def cache_directory() -> Path:
-    """Where libraries are kept.
+def build_directory() -> Path:
+    """Where everything that is built is kept.
 
-    Environment variable TANGENTE_BUILD if it is set, else ``build/verilator`` in the project's
-    checkout, else, for an installed package, the user's cache directory.
+    Environment variable TANGENTE_BUILD if it is set, else ``build`` in the project's checkout,
+    else, for an installed package, the user's cache directory.
     """
     chosen = os.environ.get("TANGENTE_BUILD")
     if chosen:
-        return Path(chosen) / "verilator"
+        return Path(chosen)
     root = Path(__file__).resolve().parents[1]
     if (root / "pyproject.toml").is_file():
-        return root / "build" / "verilator"
-    return platformdirs.user_cache_path("tangente") / "verilator"
+        return root / "build"
+    return platformdirs.user_cache_path("tangente")
+
+
+def cache_directory() -> Path:
+    """Where libraries are kept, in :func:`build_directory`."""
+    return build_directory() / "verilator"
+
+
+def lint(verilog: Path, *, waivers: Path, library: Path) -> None:
+    """Verilator's lint with every warning but those that are waived.
+
+    Parameters
+    ----------
+    verilog : file with the modules of one design.
+    waivers : Verilator's configuration file.
+    library : folder of further modules, each in a file of its name.
+
+    Raises
+    ------
+    RuntimeError
+        If Verilator is missing or finds something; the text is what it printed.
+    """
+    package = verilator_package()
+    _run([str(package / "bin" / "verilator_bin"), "--lint-only", "-Wall", str(waivers),
+          "-y", str(library), str(verilog)], _environment(package), mark="%")
 
 
 def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = False,
@@ -148,13 +172,14 @@ def _environment(package: Path) -> dict[str, str]:
     return {**kept, "VERILATOR_ROOT": str(package), "LC_ALL": "C"}
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> str:
+def _run(command: Sequence[str], environment: dict[str, str], mark: str = "error") -> str:
+    """Run a program; ``mark`` stands in the first line that explains why it failed."""
     done = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         # The first error is the one that explains the others.
         lines = done.stdout.splitlines(keepends=True)
-        first = next((i for i, line in enumerate(lines) if "error" in line.lower()), 0)
+        first = next((i for i, line in enumerate(lines) if mark in line.lower()), 0)
         raise RuntimeError(f"{Path(command[0]).name} failed with status {done.returncode}:\n"
                            f"{''.join(lines[first:])[:2000]}")
     return done.stdout

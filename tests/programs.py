@@ -54,7 +54,7 @@ class Image:
         targets = rng.integers(-3000, 3000, size[Space.TARGET] // 2)
         targets[::3] %= 8  # classes that exist
         for space, values in (
-                (Space.INPUT, rng.integers(0, 256, size[Space.INPUT]).astype(np.uint8)),
+                (Space.INPUT, cls._inputs(rng, size[Space.INPUT])),
                 (Space.TARGET, targets.astype(np.int16)),
                 (Space.WEIGHT, weights),
                 (Space.BIAS, rng.integers(-3000, 3000, size[Space.BIAS] // 2).astype(np.int16))):
@@ -63,6 +63,15 @@ class Image:
         # The first input pair copies rows to weights in the dump.
         data[at[Space.INPUT]:at[Space.INPUT] + 2] = (64, 0)
         return cls(config, data)
+
+    @staticmethod
+    def _inputs(rng: np.random.Generator, size: int) -> np.ndarray:
+        """Inputs of which some, many or nearly all are zero, in runs of every length."""
+        values = rng.integers(0, 256, size).astype(np.uint8)
+        length = 1 << rng.integers(0, 7)
+        share = rng.choice([0.0, 0.5, 0.8, 0.97])
+        values[np.repeat(rng.random(-(-size // length)) < share, length)[:size]] = 0
+        return values
 
     @staticmethod
     def _sizes(config: Config) -> dict[Space, int]:
@@ -112,7 +121,7 @@ def random_registers(rng: np.random.Generator, config: Config, op: Op) -> dict[s
     """Registers with which ``op`` is valid, in small sizes.
 
     What one instruction reads and what it writes lie apart: where they overlap, the order of its
-    accesses shows, which golden does not say.
+    accesses shows, which golden does not say. So do the neurons of a SEL.
     """
     def below(end: int) -> int:
         return int(rng.integers(0, end))
@@ -123,9 +132,23 @@ def random_registers(rng: np.random.Generator, config: Config, op: Op) -> dict[s
     code_bits = int(rng.choice([2, 3, 4, 8, 16]))
     acc_bits = int(rng.integers(1, min(12, 16 - code_bits) + 1)) if code_bits < 16 else 0
     room = third - 120
+    wide: dict[str, int] = {}
+    if op in (Op.MVA, Op.UPD) and rng.random() < 0.5:
+        # What a scanner sees: several groups of pairs, and samples that lie alike in them.
+        stride, count = 8 * below(5) if rng.random() < 0.7 else below(40), 1 + below(6)
+        if op is Op.UPD and rng.random() < 0.2:
+            count = 30 + below(6)
+        pairs = 1 + below(min(45, (config.weight_words - 1) // config.tiles(13)))
+        most = (half - pairs - 1) // max(count - 1, 1)
+        stride, v_stride = min(stride, most & -8 if stride % 8 == 0 else most), below(4)
+        wide = {"p": 2 * pairs - below(2), "s_stride": stride, "count": count, "y_stride": 7,
+                "m_base": below(config.weight_words - pairs * config.tiles(13)),
+                "s_base": source + below(half - pairs - (count - 1) * stride),
+                "v_stride": v_stride,
+                "v_base": below(config.rows - (count - 1) * v_stride - config.tiles(13))}
     if op in (Op.SRT, Op.TOP, Op.SCT):
         return _list_registers(rng, config, op, code_bits, acc_bits)
-    return {
+    values = {
         "count": 1 + below(5), "p": 1 + below(13), "q": 1 + below(13),
         "m_base": below(config.weight_words - 28),
         "s_base": source + below(half - 60), "s_stride": below(12),
@@ -141,7 +164,10 @@ def random_registers(rng: np.random.Generator, config: Config, op: Op) -> dict[s
         "mantissa": below(256), "e_shift": below(20),
         "t_base": below(config.target_beats * 4 - 45), "t_stride": below(8),
         "r_base": operand + below(room), "r_stride": below(9),
-    }
+    } | wide
+    if op is Op.SEL:
+        values["yr_stride"] = max(values["yr_stride"], values["tiles"])
+    return values
 
 
 def _list_registers(rng: np.random.Generator, config: Config, op: Op, code_bits: int,
@@ -150,19 +176,50 @@ def _list_registers(rng: np.random.Generator, config: Config, op: Op, code_bits:
     def below(end: int) -> int:
         return int(rng.integers(0, end))
 
-    quarter = config.list_entries // 4
-    own, shared, lists, result = (quarter * int(i) for i in rng.permutation(4))
-    keep = 1 + below(config.toper_registers)
+    # Places are those of whole tiles: of 13 lanes and the largest K there must be room twice.
+    rows = -(-13 // config.lanes) * -(-config.lanes // config.toper_lanes)
+    keep, below_keep = 1 + below(config.toper_registers), 1 + below(config.toper_registers)
+    room = rows * config.toper_registers
+    free = config.list_entries - 3 * config.toper_registers
+    lists, result = (3 * config.toper_registers + free // 2 * int(i) + below(free // 2 - 3 * room)
+                     for i in rng.permutation(2))
     return {
-        "p": 1 + below(13), "q": 1 + below(13), "k": keep,
-        "m_base": below(config.weight_words - 28), "s_base": below(config.pairs - 8),
-        "g_base": below(config.pairs - 8), "f_base": own, "f_stride": 1 + below(9),
-        "v_base": shared, "v_stride": 1 + below(9), "r_base": lists, "r_stride": 1 + below(9),
-        "l_base": result + below(quarter - 13 * keep),
+        "count": 1 + below(4), "p": 1 + below(13), "q": 1 + below(13), "k": keep,
+        "m_base": below(config.weight_words - 28), "s_base": below(config.pairs - 60),
+        "s_stride": below(12), "y_base": below(config.pairs - 8),
+        "g_base": below(config.pairs - 8), "f_base": config.toper_registers,
+        "f_stride": 1 + below(config.toper_registers),
+        "v_base": 0, "v_stride": 1 + below(config.toper_registers), "r_base": lists,
+        "r_stride": below_keep if op is Op.TOP else below(room // 2),
+        "l_base": below(3 * config.toper_registers - keep) if op is Op.SRT else result,
         "shift": below(20), "shift2": 4 + below(9), "b_shift": 4 + below(9),
         "e_shift": 4 + below(9),
         "code_bits": code_bits, "acc_bits": acc_bits, "asymm": below(1 + (code_bits < 16)),
     }
+
+
+def _lists_before(rng: np.random.Generator, config: Config, values: dict[str, int],
+                  flags: int) -> list[int]:
+    """What TOP is to find: vectors' lists, of which the shared one's ids are distinct only if it is
+    one, and lists of the layer below."""
+    program = Assembler()
+    for flag, base, length in ((Flag.OWN, "f_base", "f_stride"),
+                               (Flag.SHARED, "v_base", "v_stride")):
+        if flags & flag:
+            program.set(**values | {
+                "l_base": values[base], "k": values[length], "p": 1 + int(rng.integers(0, 40)),
+                "q": values["q" if flag is Flag.OWN else "p"],
+                "m_base": int(rng.integers(0, config.weight_words // 2)),
+                "s_base": int(rng.integers(0, 4 * config.input_beats - 60))})
+            program.op(Op.SRT, Flag.INPUT)
+    if flags & Flag.LISTS and rng.random() < 0.7:
+        # A layer of its own: its neurons are this one's inputs.
+        program.set(**values | {
+            "l_base": values["r_base"], "k": values["r_stride"], "q": values["p"],
+            "p": 1 + int(rng.integers(0, 13)), "g_base": int(rng.integers(0, config.pairs - 8)),
+            "m_base": int(rng.integers(0, config.weight_words - 28)), "shift": 8})
+        program.op(Op.TOP, Flag.OWN if flags & Flag.OWN else Flag.SHARED & flags)
+    return program.words
 
 
 def random_instruction(rng: np.random.Generator, config: Config, op: Op,
@@ -174,7 +231,8 @@ def random_instruction(rng: np.random.Generator, config: Config, op: Op,
     values = random_registers(rng, config, op) | sizes
     flags = 0
     for flag in Flag:
-        if FLAGS[op] & flag and flag not in (Flag.POST0, Flag.POST1) and rng.random() < 0.5:
+        if (FLAGS[op] & flag and flag not in (Flag.POST0, Flag.POST1, Flag.BESIDE)
+                and rng.random() < 0.5):
             flags |= flag
     if op in _PRODUCTS:
         post = Post(rng.integers(3))
@@ -191,7 +249,12 @@ def random_instruction(rng: np.random.Generator, config: Config, op: Op,
             total = values["code_bits"] + (values["acc_bits"] if flags & Flag.MASTER else 0)
             values["shift"] = min(int(rng.integers(0, 16 + min(total, 8))), 15 + total)
     if flags & Flag.INPUT and "s_base" not in sizes:
-        values["s_base"] = int(rng.integers(0, 4 * config.input_beats - 60))
+        # SRT has one sample.
+        reach = (values.get("count", 1) - 1) * values.get("s_stride", 0) + values["p"]
+        values["s_base"] = int(rng.integers(0, 4 * config.input_beats - reach))
+    if op is Op.TOP and not sizes:
+        return (_lists_before(rng, config, values, flags)
+                + Assembler().set(**values).op(op, flags).words)
     return Assembler().set(**values).op(op, flags).words
 
 

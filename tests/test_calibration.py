@@ -15,6 +15,7 @@ from tangente.host.calibration import MARGINS, QUANTILE, calibrate, load_scales
 from tangente.host.cli import main
 from tangente.host.network import Network
 from tangente.host.options import Options
+from tangente.host.targets import wanted
 from tangente.host.trainer import train
 
 OPTIONS = Options(layers=(64, 32, 16, 10), seed=5)
@@ -25,11 +26,12 @@ def digits() -> data.Dataset:
     return data.load("digits")
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
-def test_ranges_are_those_of_torch(digits: data.Dataset, activation: str) -> None:
+@pytest.mark.parametrize(("activation", "loss"), [("relu", "softmax"), ("sigmoid", "softmax"),
+                                                  ("relu", "mse")])
+def test_ranges_are_those_of_torch(digits: data.Dataset, activation: str, loss: str) -> None:
     """Activations and derivatives of the loss by the sums, by autograd in float64."""
     torch = pytest.importorskip("torch", reason="torch is missing")
-    options = dataclasses.replace(OPTIONS, activation=activation)
+    options = dataclasses.replace(OPTIONS, activation=activation, loss=loss)
     images, labels = digits.train_images[:200], digits.train_labels[:200]
     network = Network(options, options.config)
     slots, _ = network.initial()
@@ -40,9 +42,14 @@ def test_ranges_are_those_of_torch(digits: data.Dataset, activation: str) -> Non
         sums.append(z)
         a = torch.relu(z) if activation == "relu" else torch.sigmoid(z)
         active.append(a.detach().numpy())
-    torch.nn.functional.cross_entropy(
-        sums[-1], torch.from_numpy(labels.astype(np.int64)), reduction="sum").backward()
-    result = calibrate(options, images, labels)
+    targets = wanted(options, labels.astype(np.int64), 10)
+    if loss == "mse":
+        (torch.nn.functional.mse_loss(sums[-1], torch.from_numpy(targets), reduction="sum")
+         / 2).backward()
+    else:
+        torch.nn.functional.cross_entropy(sums[-1], torch.from_numpy(targets),
+                                          reduction="sum").backward()
+    result = calibrate(options, images, targets)
     assert result.samples == 200
     for index, layer in enumerate(result.layers):
         error = np.quantile(np.abs(sums[index].grad.numpy()), QUANTILE)

@@ -98,13 +98,15 @@ def test_train_passes_every_option_on(trainer, tmp_path):
         "train", "--device", "sim", "--preset", "tiny", "--dataset", "digits", "--algorithm", "bp",
         "--layers", "64-7-10", "--registers", "4", "--output-registers", "all", "--bits", "2",
         "--accumulator-bits", "5", "--update", "event", "--activation", "sigmoid", "--batch", "32",
+        "--loss", "mse",
         "--lr", "0.5", "--lr-decay", "0.9", "--epochs", "3", "--samples", "100", "--seed", "0",
         "--verify", "--waves", str(tmp_path / "w.vcd"), "--quiet"]) == 0
     (options, dataset, verify, waves, quiet), = trainer.calls
     assert options == Options(
         device="sim", preset="tiny", dataset="digits", algorithm="bp", layers=(64, 7, 10),
         registers=4, output_registers=0, bits=2, accumulator_bits=5, update="event",
-        activation="sigmoid", batch=32, lr=0.5, lr_decay=0.9, epochs=3, samples=100, seed=0)
+        activation="sigmoid", loss="mse", batch=32,
+        lr=0.5, lr_decay=0.9, epochs=3, samples=100, seed=0)
     assert dataset.name == "digits"
     assert (verify, waves, quiet) == (True, tmp_path / "w.vcd", True)
 
@@ -119,6 +121,12 @@ def test_train_passes_the_options_of_weight_registers_on(trainer, capsys):
     assert "dpfm, 8 registers a neuron (of weights, banks 6+2), " in capsys.readouterr().out
     assert cli.main(["train", "--granularity", "weight", "--own-free"]) == 0
     assert "registers a neuron (of weights, banks 12+4, own free), " in capsys.readouterr().out
+
+
+def test_layers_take_commas_too_and_the_summary_names_the_loss(trainer, capsys):
+    assert cli.main(["train", "--layers", "64,5,10", "--loss", "mse"]) == 0
+    assert trainer.calls[0][0] == Options(layers=(64, 5, 10), loss="mse")
+    assert "64-5-10, dpfm, 16 registers a neuron, loss mse, " in capsys.readouterr().out
 
 
 def test_what_is_not_given_is_left_to_options(trainer):
@@ -426,6 +434,13 @@ def test_plain_lines_come_every_few_seconds():
         now[0] = seconds
         show(progress_event(1, int(seconds), 0))
     assert [line.split()[2] for line in lines.getvalue().splitlines()] == ["5/100", "11/100"]
+
+
+def test_without_hits_no_accuracy_is_shown():
+    stream = io.StringIO()
+    event = dataclasses.replace(progress_event(1, 100, 1000), accuracy=None)
+    progress.Progress(stream)(event)
+    assert stream.getvalue() == "epoch 1/2  100/100 samples  loss 0.5000\n"
 
 
 def test_public_names_exist():

@@ -35,7 +35,8 @@ _FLAGS = {
             int(Flag.SLOPE_ROWS | Flag.ROWS | Flag.PAIRS)) for op in (Op.MVA, Op.MVD, Op.MVR)},
     Op.UPD: (0, Flag.EVENT | Flag.STOCHASTIC), Op.LOSS: (0, Flag.POST0), Op.DRV: (0,),
     Op.SEL: (0,), Op.BUP: (0,), Op.SRT: (0, Flag.INPUT), Op.SCT: (0,),
-    Op.TOP: (0, Flag.OWN, Flag.SHARED, Flag.OWN | Flag.SHARED | Flag.LISTS),
+    Op.TOP: (0, Flag.OWN, Flag.SHARED,
+             Flag.OWN | Flag.SHARED | Flag.LISTS | Flag.LIVE | Flag.WANTED),
 }
 
 

@@ -25,7 +25,7 @@ def test_counters_come_from_the_register_map() -> None:
     assert counters() == {
         "cycles": 64, "loss": 64, "correct": 32, "samples": 32, "stall_load": 32, "busy": 32,
         "sat_logit": 32, "sat_activation": 32, "sat_error": 32, "sat_derivative": 32,
-        "sat_weight": 32, "sat_bias": 32, "report": 32}
+        "sat_weight": 32, "sat_bias": 32, "report": 32, "counter": 32}
 
 
 def test_program_must_fit_its_window() -> None:

@@ -37,11 +37,27 @@ def test_scikit_learn(estimator: Classifier, check) -> None:
 
 @pytest.mark.parametrize("settings", [
     {}, {"bits": 4, "update": "event"}, {"granularity": "weight", "registers": 12, "lr": 0.3},
-    {"activation": "sigmoid"}], ids=str)
+    {"activation": "sigmoid"}, {"loss": "mse"}], ids=str)
 def test_iris_is_learnt(settings: dict) -> None:
     X, y = IRIS
     model = Classifier(hidden_layer_sizes=(16, 16), random_state=1, **settings)
     assert model.fit(X[::2], y[::2]).score(X[1::2], y[1::2]) >= 0.9
+
+
+def test_probabilities_of_squared_errors() -> None:
+    """The nearest point of the simplex: no direction along it, or away from zero, leads nearer."""
+    X, y = IRIS
+    model = Classifier(loss="mse", **QUICK).fit(X, y)
+    logits, found = model._logits(X) / 1024, model.predict_proba(X)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
+    assert found.min() == 0
+    # What is kept is moved by one amount, and what is dropped would be below zero by it.
+    moved = logits - found
+    amount = moved.max(1, where=found > 0, initial=-np.inf)
+    np.testing.assert_allclose(moved[found > 0], np.broadcast_to(amount[:, None],
+                                                                 moved.shape)[found > 0])
+    assert (moved <= amount[:, None] + 1e-12).all()
+    np.testing.assert_array_equal(model.predict(X), model.classes_[found.argmax(1)])
 
 
 def test_equal_bits_with_the_trainer() -> None:

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Assert, Module
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from formal import axi, toper
 from formal.harness import Free
 from formal.prove import Proof, prove
 from formal.sequencer import sequencer
-from formal.streams import Queue, close_in_time, levels, stream_rules
+from formal.streams import Queue, close_in_time, stream_rules
 
 from tangente.golden.config import preset
 from tangente.rtl.datapath import Datapath
 from tangente.rtl.engine import Engine
-from tangente.rtl.loss import Loss
 from tangente.rtl.merger import Merger
 from tangente.rtl.toper import Toper
 from tangente.rtl.toper_tree import Heads, ToperTree
@@ -51,20 +49,17 @@ def test_harness_finds_what_is_wrong(tmp_path: Path) -> None:
     (lambda: stream_rules(Merger(2, 2, 3), ["merged"], ["a", "b"]), 4, 10),
     (lambda: stream_rules(ToperTree(2, 2, 2, 3), ["lists"], contract=close_in_time), 2, 8),
     # The payload of the rest is a queue's: its own proof is below.
-    (lambda: stream_rules(Loss(SMALL), ["errors"], unless=lambda d: d.reset_job | d.fault,
-                          payload=False, contract=levels), 2, 34),
     (lambda: stream_rules(Datapath(SMALL), ["sums"], unless=lambda d: d.reset_job,
                           payload=False), 2, 34),
     (lambda: stream_rules(Engine(SMALL), ["local_data"], payload=False), 2, 12),
-], ids=["Heads", "Merger", "ToperTree", "Loss", "Datapath", "Engine"])
+], ids=["Heads", "Merger", "ToperTree", "Datapath", "Engine"])
 def test_streams(harness, steps: int, cover: int, tmp_path: Path) -> None:
     prove(harness(), tmp_path, steps, cover, covers=1)
 
 
-@pytest.mark.parametrize("queue", [SyncFIFO, SyncFIFOBuffered])
-def test_queues(queue: type, tmp_path: Path) -> None:
+def test_queue(tmp_path: Path) -> None:
     """Amaranth's, bounded: 10 cycles of two places."""
-    proof = Proof(stream_rules(Queue(queue, 1, 2), ["given"]), tmp_path)
+    proof = Proof(stream_rules(Queue(1, 2), ["given"]), tmp_path)
     proof.holds(10)
     assert proof.covers(6) == 1
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tangente.golden import lfsr, update
+from tangente.golden.config import preset
 from tangente.golden.formats import (
     code_max,
     make_slot,
@@ -21,7 +22,9 @@ from tangente.golden.formats import (
     slot_accumulator,
     slot_code,
 )
+from tangente.golden.isa import Op, Reg
 from tangente.golden.loss import softmax_errors, squared_errors
+from tangente.golden.machine import Machine
 
 _fast = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 _int48 = st.integers(-(1 << 47), (1 << 47) - 1)
@@ -141,6 +144,11 @@ def test_squared_errors_equal_torch() -> None:
 
 # --- update rules ---------------------------------------------------------------------------------
 
+def _all(slots: np.ndarray) -> np.ndarray:
+    """All words change."""
+    return np.ones(len(slots), np.bool_)
+
+
 @_fast
 @given(st.integers(0, 2**32 - 1), st.integers(2, 16), st.integers(0, 15))
 def test_nearest(seed: int, code_bits: int, shift: int) -> None:
@@ -151,7 +159,7 @@ def test_nearest(seed: int, code_bits: int, shift: int) -> None:
     d = rng.integers(-1 << down + 2, (1 << down + 2) + 1, codes.shape)
     d = np.where(rng.integers(0, 3, d.shape) == 0, d >> down << down | 1 << down >> 1, d)
     slots = (codes << 16 - code_bits).astype(np.int16)
-    clamped = update.apply(slots, d, None, 0, update.form(shift, code_bits, 0))
+    clamped = update.apply(slots, d, _all(slots), None, 0, update.form(shift, code_bits, 0))
     exact = [int(c) - round(Fraction(int(x), 1 << down)) for c, x in zip(codes.ravel(), d.ravel())]
     assert (slots.ravel() >> 16 - code_bits).tolist() == [_clamp(x, largest) for x in exact]
     assert clamped == sum(abs(x) > largest for x in exact)
@@ -187,7 +195,7 @@ def test_event(code_bits: int, acc_bits: int, stochastic: bool) -> None:
             random = lfsr.random_bits(state, np.arange(first, first + words, dtype=np.uint64),
                                       lanes, shift)
         form = update.form(shift, code_bits, acc_bits, event=True, stochastic=stochastic)
-        clamped = update.apply(slots, d, state if stochastic else None, first, form)
+        clamped = update.apply(slots, d, _all(slots), state if stochastic else None, first, form)
         expected, count = [], 0
         for c, a, x, r in zip(codes.ravel().tolist(), accumulators.ravel().tolist(),
                               d.ravel().tolist(), random.ravel().tolist()):
@@ -212,11 +220,53 @@ def test_event_is_unbiased() -> None:
         state = lfsr.advance(lfsr.advance(state))
         slots = np.zeros(d.shape, np.int16)
         form = update.form(shift, code_bits, acc_bits, event=True, stochastic=True)
-        update.apply(slots, d, state, 0, form)
+        update.apply(slots, d, _all(slots), state, 0, form)
         total += slot_accumulator(slots, acc_bits).sum()
         count += d.size
     p = 700 / 1024
     assert abs(total / count + p) <= 5 * np.sqrt(p * (1 - p) / count)
+
+
+@pytest.mark.parametrize("rule", [{}, {"stochastic": True}, {"stochastic": True, "master": True},
+                                  {"event": True, "stochastic": True}])
+def test_words_without_a_live_scalar_stay(rule: dict[str, bool]) -> None:
+    """Whatever their slots' unused bits hold; the others change as if they were alone."""
+    rng = np.random.default_rng(4)
+    before = rng.integers(-32768, 32768, (24, 8)).astype(np.int16)
+    d = rng.integers(-1 << 16, 1 << 16, before.shape)
+    d[rng.integers(0, 3, d.shape) == 0] = 0
+    changes = rng.integers(0, 2, len(before)).astype(np.bool_)
+    form = update.form(3, 4, 5, **rule)
+    state = 0x1234_5678_9ABC_DEF1 if form.random else None
+    slots, alone = before.copy(), before.copy()
+    count = update.apply(slots, d, changes, state, 40, form)
+    np.testing.assert_array_equal(slots[~changes], before[~changes])
+    counts = [update.apply(alone[w:w + 1], d[w:w + 1], _all(alone[:1]), state, 40 + w, form)
+              for w in np.flatnonzero(changes)]
+    np.testing.assert_array_equal(slots, alone)
+    assert count == sum(counts)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 33])
+def test_upd_leaves_words_alone_whose_pair_is_zero_in_all_samples(samples: int) -> None:
+    """Scanned or not. A word of live scalars and dead errors loses its unused bits."""
+    config = preset("tiny")
+    machine = Machine(config)
+    state, r = machine.state, machine.registers
+    state.weights[:] = 0x1235
+    state.pairs[:64 * 33:64, :] = 0
+    for b in range(samples):
+        # Pair 0 lives in the last sample, by one element; pair 1 in none.
+        state.pairs[64 * b:64 * b + 3] = [(0, int(b == samples - 1)), (0, 0), (5, -3)]
+    for reg, value in ((Reg.COUNT, samples), (Reg.P, 6), (Reg.Q, 7), (Reg.S_STRIDE, 64),
+                       (Reg.CODE_BITS, 8)):
+        r[reg] = value
+    machine.execute(Op.UPD, 0)
+    assert (state.weights[:2] == 0x1200).all(), "two tiles of pair 0"
+    assert (state.weights[2:4] == 0x1235).all()
+    assert (state.weights[4:6] == 0x1200).all()
+    assert (state.weights[6:] == 0x1235).all()
+    assert state.live.tolist() == [[b == samples - 1, False, True] for b in range(samples)]
 
 
 @_fast

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import random
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scanning import Pairs, product_steps, update_steps
 from unit_bench import UnitBench
 
+from tangente.golden import flow
 from tangente.golden.config import preset
+from tangente.golden.flow import scanned_update
 from tangente.rtl.issue import Issue
+from tangente.rtl.ram import Ram
 from tangente.rtl.uop import Kind
 
 CONFIG = preset("tiny")
 LANES = CONFIG.lanes
 DRAINED = (Kind.MVA, Kind.MVR)
 SUMMED = (Kind.UPD, Kind.OWN, Kind.DEEP)
-FIELDS = ("weight", "row", "scalar", "lane", "target", "first", "last", "final", "odd")
+DERIVATIVES = (Kind.OWN, Kind.DEEP)
+FIELDS = ("weight", "row", "scalar", "lane", "target", "first", "last", "final", "even", "odd")
+ELEMENT = (1 << CONFIG.element_bits) - 1
 
 
 def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
@@ -27,7 +35,6 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
     outer, middle, inner = {
         Kind.MVA: (j["count"], tiles, pairs), Kind.MVD: (j["count"], pairs, tiles),
         Kind.MVR: (j["count"], tiles, j["p"]), Kind.UPD: (pairs, tiles, j["count"]),
-        Kind.OWN: (pairs, tiles, 1), Kind.DEEP: (pairs, j["tiles"], j["q"]),
     }[kind]
     result = []
     for a, b, c in itertools.product(range(outer), range(middle), range(inner)):
@@ -40,89 +47,216 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
             uop |= {"weight": j["m_base"] + b * tiles + c,
                     "row": j["v_base"] + a * j["v_stride"] + c}
         elif kind is Kind.MVR:
-            uop |= {"row": j["v_base"] + c * j["v_stride"] + b,
+            uop |= {"row": j["v_base"] + a * j["r_stride"] + c * j["v_stride"] + b,
                     "scalar": 2 * (j["s_base"] + a * j["s_stride"]) + c}
-        elif kind is Kind.UPD:
+        else:
             uop |= {"weight": j["m_base"] + a * tiles + b,
                     "row": j["v_base"] + c * j["v_stride"] + b,
                     "scalar": 2 * (j["s_base"] + c * j["s_stride"] + a)}
-        else:
-            odd = int(2 * a + 1 < j["p"])
-            uop["odd"] = odd
-            if kind is Kind.OWN:
-                uop |= {"weight": j["m_base"] + a * tiles + b, "row": j["v_base"] + b,
-                        "target": j["yr_base"] + j["tiles"] + 2 * a * j["yr_stride"] + b}
-            else:
-                uop |= {"weight": j["m_base"] + a * tiles + c // LANES, "lane": c % LANES,
-                        "row": j["r_base"] + c * j["r_stride"] + b,
-                        "scalar": 2 * j["g_base"] + c,
-                        "target": j["yr_base"] + 2 * a * j["yr_stride"] + b}
         result.append(uop)
     return result
 
 
 def is_bad(kind: Kind, job: dict[str, int], uop: dict[str, int]) -> bool:
     """Whether one of its addresses is beyond its memory."""
-    from_input = job["input"] and kind is not Kind.DEEP
-    last = uop.get("target", 0) + (job["yr_stride"] if uop.get("odd") else 0)
     return (uop.get("weight", 0) >= CONFIG.weight_words or uop.get("row", 0) >= CONFIG.rows
-            or uop.get("scalar", 0) // 2 >= (4 * CONFIG.input_beats if from_input
-                                             else CONFIG.pairs)
-            or "target" in uop and last >= CONFIG.rows)
+            or uop.get("scalar", 0) // 2 >= (4 * CONFIG.input_beats if job["input"]
+                                             else CONFIG.pairs))
+
+
+def is_scanned(kind: Kind, job: dict[str, int]) -> bool:
+    """Whether it leaves out what is zero."""
+    return (kind is Kind.MVA or kind is Kind.OWN and bool(job["live"])
+            or kind is Kind.UPD and scanned_update(job["count"], job["s_stride"]))
+
+
+def scanned(kind: Kind, job: dict[str, int], memory: Pairs) -> list[dict[str, int]]:
+    """What a scanner makes of a job."""
+    operands = {"base": job["s_base"], "stride": job["s_stride"], "pairs": -(-job["p"] // 2),
+                "samples": job["count"], "tiles": -(-job["q"] // LANES),
+                "weight_base": job["m_base"], "vector_base": job["v_base"],
+                "vector_stride": job["v_stride"]}
+    steps = (product_steps if kind is Kind.MVA else update_steps)(memory, operands)
+    result = []
+    for step in steps:
+        uop = {"pair": step.pair, "first": step.first, "last": step.ends, "final": step.final}
+        if step.weight is not None:
+            uop["weight"] = step.weight
+        if step.vector is not None:
+            uop["row"] = step.vector
+        if kind is Kind.MVA:
+            uop["target"] = (job["q"] - 1) % LANES // 2 + 1 if step.last_tile else LANES // 2
+        result.append(uop)
+    return result
+
+
+def activations(memory: Pairs, base: int, pairs: int) -> list[tuple[int, int]]:
+    """Neurons of a vector that live, and their activations."""
+    values = [memory[base + i // 2] >> i % 2 * CONFIG.element_bits & ELEMENT
+              for i in range(2 * pairs)]
+    return [(i, value) for i, value in enumerate(values) if value]
+
+
+def own_rows(job: dict[str, int], memory: Pairs) -> list[dict[str, int]]:
+    """OWN: for each pair of neurons, of live ones or of all, and each tile a row of its own ids."""
+    j, tiles, pairs = job, -(-job["q"] // LANES), -(-job["p"] // 2)
+    live = dict(activations(memory, j["s_base"], pairs))
+    result, row = [], j["yr_base"] + j["tiles"]
+    for a in range(pairs):
+        even, odd = (2 * a in live, 2 * a + 1 in live) if j["live"] else (True, 2 * a + 1 < j["p"])
+        for b in range(tiles if even or odd else 0):
+            result.append({"weight": j["m_base"] + a * tiles + b, "row": j["v_base"] + b,
+                           "target": row + b, "even": int(even), "odd": int(odd),
+                           "first": 1, "last": 1, "final": 0})
+        # Rows of live neurons lie one after the other.
+        row += (even + odd) * j["yr_stride"]
+    if j["live"]:
+        return result + [{"pair": 0, "even": 0, "odd": 0, "final": 1, "last": 0}]
+    result[-1]["final"] = 1
+    return result
+
+
+def deep_rows(job: dict[str, int], memory: Pairs) -> list[dict[str, int]]:
+    """DEEP: for each pair of neurons that OWN has seen, and deep tile, a sum over live ones below.
+    """
+    j, tiles = job, -(-job["q"] // LANES)
+    first_tile = [uop for uop in own_rows(job, memory)
+                  if "weight" in uop and (uop["weight"] - j["m_base"]) % tiles == 0]
+    below = activations(memory, j["g_base"], -(-j["q"] // 2))
+    result = []
+    for own, b in itertools.product(first_tile, range(j["tiles"])):
+        # Where nothing lives below, a product with zero makes the row.
+        for c, (neuron, value) in enumerate(below or [(None, 0)]):
+            uop = {"row": j["r_base"] + c * j["r_stride"] + b, "pair": value * (ELEMENT + 2),
+                   "target": own["target"] - j["tiles"] + b, "even": own["even"],
+                   "odd": own["odd"], "first": int(c == 0),
+                   "last": int(c == max(len(below), 1) - 1), "final": 0}
+            if neuron is not None:
+                uop |= {"weight": own["weight"] + neuron // LANES, "lane": neuron % LANES}
+            result.append(uop)
+    if result:
+        result[-1]["final"] = 1
+    return result
+
+
+def is_beyond(job: dict[str, int]) -> bool:
+    """Whether a DRV may need an address that is beyond its memory, if all neurons live."""
+    j, tiles, pairs, below = job, -(-job["q"] // LANES), -(-job["p"] // 2), -(-job["q"] // 2)
+    neurons = 2 * pairs if j["live"] else j["p"]
+    return (j["m_base"] + pairs * tiles > CONFIG.weight_words or j["v_base"] + tiles > CONFIG.rows
+            or j["live"] and j["s_base"] + pairs > CONFIG.pairs
+            or j["yr_base"] + (neurons - 1) * j["yr_stride"] + j["tiles"] + tiles > CONFIG.rows
+            or j["tiles"] > 0 and (
+                j["g_base"] + below > CONFIG.pairs
+                or j["r_base"] + (2 * below - 1) * j["r_stride"] + j["tiles"] > CONFIG.rows))
+
+
+@dataclasses.dataclass
+class Issued:
+    """What one of a run's jobs came to.
+
+    Members
+    -------
+    uops, cycles : its micro-operations, and the cycles after its start they came in.
+    drained : sums that the drain took, or that credits were taken for.
+    end : done, fault or stopped; over : when.
+    began : cycles from the start of the run to its own.
+    """
+
+    uops: list[dict[str, int]] = dataclasses.field(default_factory=list)
+    cycles: list[int] = dataclasses.field(default_factory=list)
+    drained: list[int] = dataclasses.field(default_factory=list)
+    end: str = "stopped"
+    over: int = -1
+    began: int = 0
 
 
 class IssueBench(UnitBench):
-    """Runs a job; returns micro-operations, the cycles they came in, sums drained, and the end."""
+    """Runs jobs with the same operands, one after the other: DRV is two."""
 
-    async def task(self, ctx, kind: Kind, job: dict[str, int], share: float, seed: int,
-                   stop: int | None) -> tuple[list[dict[str, int]], list[int], list[int], str]:
+    async def task(self, ctx, kinds: tuple[Kind, ...], job: dict[str, int], memory: Pairs,
+                   share: float, seed: int, stop: int | None) -> list[Issued]:
         """share : of cycles in which results can be taken. stop : cycle of a reset, if any."""
-        dut, generator = self.dut, random.Random(seed)
+        dut = self.dut
         ctx.set(dut.reset_job, 1)
         ctx.set(dut.start, 0)
         await ctx.tick().repeat(3)
         ctx.set(dut.reset_job, 0)
-        ctx.set(dut.kind.kind, kind)
         for name, value in job.items():
-            ctx.set(dut.job.flags.input if name == "input" else getattr(dut.job, name), value)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        uops: list[dict[str, int]] = []
-        cycles: list[int] = []
-        drained: list[int] = []
-        credits = 0
-        for cycle in range(4000):
-            free = generator.random() < share
-            # What a kind does not look at may have any value.
-            ctx.set(dut.drain_busy, not free if kind in DRAINED else generator.getrandbits(1))
-            ctx.set(dut.credit, free if kind is Kind.MVD else generator.getrandbits(1))
-            ctx.set(dut.reset_job, cycle == stop)
-            drain, credit = ctx.get(dut.drain), ctx.get(dut.take_credit)
-            assert not drain or free and kind in DRAINED
-            assert not credit or free and kind is Kind.MVD
-            if drain:
-                drained.append(ctx.get(dut.drain_pairs))
-            credits += credit
-            if ctx.get(dut.uop.valid):
-                uops.append({name: ctx.get(getattr(dut.uop, name)) for name in FIELDS})
-                cycles.append(cycle)
-            done, fault = ctx.get(dut.done), ctx.get(dut.fault)
-            assert not (done and fault)
-            await ctx.tick()
-            if done or fault or cycle == stop:
+            ctx.set(getattr(dut.job.flags if name in ("input", "live") else dut.job, name), value)
+        self._memory, self._share, self._generator = memory, share, random.Random(seed)
+        self._groups = [0] * Ram.LATENCY
+        self._now = 0
+        result: list[Issued] = []
+        for kind in kinds:
+            result.append(await self._job(ctx, kind, job, stop))
+            if result[-1].end != "done":
                 break
-        else:
-            raise AssertionError("neither done nor fault in 4000 cycles")
         ctx.set(dut.reset_job, 0)
         for _ in range(8):
             assert not ctx.get(dut.uop.valid)
             assert not ctx.get(dut.done)
             assert not ctx.get(dut.fault)
             await ctx.tick()
+        return result
+
+    async def _job(self, ctx, kind: Kind, job: dict[str, int], stop: int | None) -> Issued:
+        dut, generator, result = self.dut, self._generator, Issued()
+        ctx.set(dut.kind.kind, kind)
+        ctx.set(dut.start, 1)
+        self._serve(ctx)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        assert ctx.get(dut.carried) == (is_scanned(kind, job) or kind is Kind.DEEP)
+        result.began = self._now
+        credits = 0
+        # A scanned micro-operation may stand one cycle after `done`. OWN's addresses are looked at
+        # beside its first rows, the last of them at most six cycles after it is done.
+        after = generator.randint(6, 12) if kind is Kind.OWN else 1
+        for cycle in range(4000):
+            free = generator.random() < self._share
+            # What a kind does not look at may have any value.
+            ctx.set(dut.drain_ready, free if kind in DRAINED else generator.getrandbits(1))
+            ctx.set(dut.credit, free if kind is Kind.MVD else generator.getrandbits(1))
+            stops = self._now == stop
+            ctx.set(dut.reset_job, stops)
+            self._serve(ctx)
+            drain, credit = ctx.get(dut.drain), ctx.get(dut.take_credit)
+            assert not drain or free and kind in DRAINED
+            assert not credit or free and kind is Kind.MVD
+            if drain:
+                result.drained.append(ctx.get(dut.drain_pairs))
+            credits += credit
+            if ctx.get(dut.uop.valid):
+                result.uops.append({name: ctx.get(getattr(dut.uop, name)) for name in FIELDS}
+                                   | {"pair": ctx.get(dut.pair)})
+                result.cycles.append(cycle)
+            done, fault = ctx.get(dut.done), ctx.get(dut.fault)
+            assert not (done and fault)
+            assert result.over < 0 or not done and (kind is Kind.OWN or not fault)
+            await ctx.tick()
+            self._now += 1
+            if stops:
+                result.end = "stopped"
+                break
+            if done or fault:
+                result.over, result.end = cycle, "done" if done else "fault"
+            if result.over >= 0 and (fault or cycle >= result.over + after):
+                break
+        else:
+            raise AssertionError("neither done nor fault in 4000 cycles")
         if kind is Kind.MVD:
-            drained = [credits]
-        return uops, cycles, drained, "done" if done else "fault" if fault else "stopped"
+            result.drained = [credits]
+        if kind is Kind.OWN and result.end == "done":
+            assert ctx.get(dut.live) == (
+                len(activations(self._memory, job["s_base"], -(-job["p"] // 2))) if job["live"]
+                else job["p"])
+        return result
+
+    def _serve(self, ctx) -> None:
+        """The pair memory, two cycles after it is asked."""
+        ctx.set(self.dut.group_data, self._memory.group(self._groups[-Ram.LATENCY]))
+        self._groups.append(ctx.get(self.dut.group))
 
 
 @functools.cache
@@ -137,25 +271,46 @@ def jobs(draw: st.DrawFn, near_end: bool) -> dict[str, int]:
                     else st.integers(0, end // 2))
 
     sizes = st.integers(1, 11)
-    return {"count": draw(st.integers(1, 5)), "p": draw(sizes), "q": draw(sizes),
-            "tiles": draw(st.integers(1, 3)), "input": draw(st.integers(0, 1)),
+    return {"count": draw(st.one_of(st.integers(1, 5), st.integers(1, 40))),
+            "p": draw(sizes), "q": draw(sizes),
+            "tiles": draw(st.integers(0, 3)), "input": draw(st.integers(0, 1)),
+            "live": draw(st.integers(0, 1)),
             "m_base": base(CONFIG.weight_words), "v_base": base(CONFIG.rows),
             "r_base": base(CONFIG.rows), "yr_base": base(CONFIG.rows),
             "s_base": base(draw(st.sampled_from((CONFIG.pairs, 4 * CONFIG.input_beats)))),
             "g_base": base(CONFIG.pairs),
             **{name: draw(st.one_of(st.integers(0, 12), st.just(65535) if near_end
                                     else st.integers(0, 40)))
-               for name in ("s_stride", "v_stride", "r_stride", "yr_stride")}}
+               for name in ("v_stride", "r_stride", "yr_stride")},
+            # Samples often lie alike in their groups of pairs.
+            "s_stride": draw(st.one_of(st.integers(0, 12), st.integers(0, 5).map(lambda i: 8 * i),
+                                       st.just(65528) if near_end else st.just(0)))}
+
+
+def match(uops: list[dict[str, int]], expected: list[dict[str, int]]) -> None:
+    """No more micro-operations than expected, each as expected where that says anything."""
+    assert len(uops) <= len(expected)
+    for uop, want in zip(uops, expected):
+        assert {name: uop[name] for name in want} == want
+
+
+def pairs_of(seed: int) -> Pairs:
+    return Pairs(CONFIG.pairs, 2 * CONFIG.element_bits, seed % 5 / 4, 1 + seed % 7, seed)
 
 
 def check(kind: Kind, job: dict[str, int], share: float, seed: int,
           stop: int | None = None) -> None:
     expected = loops(kind, job)
     first_bad = next((i for i, uop in enumerate(expected) if is_bad(kind, job, uop)), None)
-    uops, cycles, drained, end = bench().run(kind, job, share, seed, stop)
-    assert len(uops) <= len(expected)
-    for uop, want in zip(uops, expected):
-        assert {name: uop[name] for name in want} == want
+    memory = pairs_of(seed)
+    scans = is_scanned(kind, job)
+    if scans:
+        # The addresses of a scanned job are checked before its first step.
+        expected = scanned(kind, job, memory)
+        first_bad = None if first_bad is None else 0
+    result, = bench().run((kind,), job, memory, share, seed, stop)
+    uops, cycles, drained, end = result.uops, result.cycles, result.drained, result.end
+    match(uops, expected)
     if end == "stopped":
         return
     assert end == ("done" if first_bad is None else "fault")
@@ -173,15 +328,53 @@ def check(kind: Kind, job: dict[str, int], share: float, seed: int,
     ends = [cycle for cycle, uop in zip(cycles, good) if uop["last"]]
     if kind in SUMMED:
         assert all(later - earlier >= 2 for earlier, later in itertools.pairwise(ends))
-    if share == 1 and cycles:
-        # Nothing else takes time: setup as golden.clock counts it, then one a cycle.
+    if share == 1 and cycles and not scans:
+        # Nothing else takes time: setup as golden.clock counts it, then one a cycle. Scanned jobs'
+        # times are in test_scanner.py.
         assert cycles[0] == tiles + 1
         waits = sum(uop["first"] & uop["last"] for uop in good[1:]) if kind in SUMMED else 0
         assert cycles[-1] - cycles[0] == len(good) - 1 + waits
 
 
-#: Those that the issue unit runs itself.
-_KINDS = st.sampled_from([kind for kind in Kind if kind < Kind.OFFER])
+def check_derivatives(job: dict[str, int], seed: int, stop: int | None = None) -> None:
+    memory = pairs_of(seed)
+    expected = {Kind.OWN: own_rows(job, memory), Kind.DEEP: deep_rows(job, memory)}
+    # Without deeper ids, or without a neuron that has any, there is no second job.
+    kinds = DERIVATIVES if expected[Kind.DEEP] else (Kind.OWN,)
+    results = bench().run(kinds, job, memory, 1.0, seed, stop)
+    for kind, result in zip(kinds, results):
+        match(result.uops, expected[kind])
+        assert all(later - earlier >= 2 for earlier, later in itertools.pairwise(
+            cycle for cycle, uop in zip(result.cycles, result.uops) if uop["last"]))
+    if results[-1].end == "stopped":
+        return
+    assert results[-1].end == ("fault" if is_beyond(job) else "done")
+    if is_beyond(job):
+        return
+    for kind, result in zip(kinds, results, strict=True):
+        assert len(result.uops) == len(expected[kind])
+        check_cycles(kind, job, memory, result)
+
+
+def check_cycles(kind: Kind, job: dict[str, int], memory: Pairs, result: Issued) -> None:
+    """When the first and the last micro-operation came: as golden.clock has it."""
+    tiles, pairs, below = -(-job["q"] // LANES), -(-job["p"] // 2), -(-job["q"] // 2)
+    begin = tiles - 1
+    if job["tiles"] and (kind is Kind.DEEP or job["live"]):
+        # The list of live activations below is made from the start of OWN on.
+        neurons = np.array([i for i, _ in activations(memory, job["g_base"], below)], np.int64)
+        begin = max(begin, flow.live_list(neurons, job["g_base"], below, 0) - result.began)
+    if is_scanned(kind, job):
+        live = np.array(memory.live(job["s_base"], 0, pairs, 1))
+        assert result.over == flow.update(live, job["s_base"], tiles, begin + 1) + 1
+    else:
+        assert result.cycles[0] == begin + 2
+        waits = sum(uop["first"] & uop["last"] for uop in result.uops[1:])
+        assert result.cycles[-1] - result.cycles[0] == len(result.uops) - 1 + waits
+
+
+#: Those that the issue unit runs itself, DRV's two aside.
+_KINDS = st.sampled_from([kind for kind in Kind if kind < Kind.OWN])
 _SETTINGS = settings(max_examples=60, derandomize=True, deadline=None)
 
 
@@ -205,3 +398,29 @@ def test_addresses_beyond_the_end(kind: Kind, job: dict[str, int], share: float,
 def test_stops_at_once(kind: Kind, job: dict[str, int], stop: int, seed: int) -> None:
     check(kind, job, 0.7, seed, stop)
     check(kind, job, 1.0, seed)
+
+
+def _derivatives(near_end: bool) -> st.SearchStrategy[dict[str, int]]:
+    """Jobs of DRV, some of whose vectors take more groups than two."""
+    return st.builds(lambda job, p, q: job | {"p": p, "q": q, "input": 0}, jobs(near_end),
+                     st.integers(1, 11),
+                     st.one_of(st.integers(1, 11), st.integers(1, 40)))
+
+
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(job=_derivatives(near_end=False), seed=st.integers(0, 1 << 32))
+def test_derivatives(job: dict[str, int], seed: int) -> None:
+    check_derivatives(job, seed)
+
+
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(job=_derivatives(near_end=True), seed=st.integers(0, 1 << 32))
+def test_derivatives_beyond_the_end(job: dict[str, int], seed: int) -> None:
+    check_derivatives(job, seed)
+
+
+@settings(max_examples=10, derandomize=True, deadline=None)
+@given(job=_derivatives(near_end=False), stop=st.integers(0, 60), seed=st.integers(0, 1 << 32))
+def test_derivatives_stop_at_once(job: dict[str, int], stop: int, seed: int) -> None:
+    check_derivatives(job, seed, stop)
+    check_derivatives(job, seed)

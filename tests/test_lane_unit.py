@@ -159,7 +159,7 @@ def test_rules(name: str, data: st.DataObject) -> None:
                                   form.down)
     rule = Rule.make(shift, code_bits, acc_bits, asymm=asymm, **RULES[name])
     result = run(rule, (totals + start).ravel().tolist(), before, data)
-    count = update.apply(expected, totals, state, 7, form)
+    count = update.apply(expected, totals, np.ones(len(totals), np.bool_), state, 7, form)
     assert [changed for _, _, changed, _ in result] == (
         expected.view(np.uint16).ravel().tolist())
     assert sum(clipped for *_, clipped in result) == count
@@ -197,7 +197,8 @@ def test_every_slot(code_bits: int, name: str, asymm: bool) -> None:
     result = bench().run(rule, [total + half for total in d], before,
                          [i % 2 for i in range(len(cases))])
     expected = as_array(before).reshape(-1, 2).copy()
-    count = update.apply(expected, np.array(d, np.int64).reshape(-1, 2), None, 0, form)
+    totals = np.array(d, np.int64).reshape(-1, 2)
+    count = update.apply(expected, totals, np.ones(len(totals), np.bool_), None, 0, form)
     assert [changed for _, _, changed, _ in result] == (
         expected.view(np.uint16).ravel().tolist())
     assert sum(clipped for *_, clipped in result) == count

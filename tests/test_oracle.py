@@ -71,12 +71,16 @@ def forward(matrices: list[np.ndarray], images: np.ndarray, activation: str):
     return weights, biases, sums, activations
 
 
-def exact(matrices: list[np.ndarray], images: np.ndarray, labels: np.ndarray, activation: str):
+def exact(matrices: list[np.ndarray], images: np.ndarray, labels: np.ndarray, activation: str,
+          loss_name: str = "softmax"):
     """Float64 gradients and the tensors that the bound needs."""
     weights, biases, sums, activations = forward(matrices, images, activation)
     for z in sums:
         z.retain_grad()
-    loss = torch.nn.functional.cross_entropy(sums[-1], torch.tensor(labels), reduction="sum")
+    if loss_name == "mse":
+        loss = torch.nn.functional.mse_loss(sums[-1], torch.tensor(labels), reduction="sum") / 2
+    else:
+        loss = torch.nn.functional.cross_entropy(sums[-1], torch.tensor(labels), reduction="sum")
     loss.backward()
     return ([w.grad.numpy() for w in weights], [b.grad.numpy() for b in biases],
             [z.grad.numpy() for z in sums], [a.detach().numpy() for a in activations])
@@ -101,8 +105,9 @@ def bounds(options: Options, matrices: list[np.ndarray], errors: list[np.ndarray
     """Bounds of the errors of each layer's summed gradients of weights and of biases.
 
     Output: the softmax changes by at most half of what its logits do; the exponentials' table has
-    steps of 1/256 bit (0.0054 relative for the ratio, on p (1 - p) <= 1/4); one rounding to an
-    element. Hidden: weights times the errors of errors, errors times the errors of slopes (sigmoid:
+    steps of 1/256 bit (0.0054 relative for the ratio, on p (1 - p) <= 1/4); a squared error's
+    derivative changes as the logit; one rounding to an element.
+    Hidden: weights times the errors of errors, errors times the errors of slopes (sigmoid:
     derivative of the slope at most 0.1 and its table step), roundings of the sum and the element.
     Weights: error times input, summed over the batch, and half a weight quantum over the rate.
     """
@@ -115,7 +120,8 @@ def bounds(options: Options, matrices: list[np.ndarray], errors: list[np.ndarray
     # The mantissa is folded into the elements; dividing by it enlarges their roundings.
     enlarge = 256 / rate.mantissa
     e = [0.0] * len(matrices)
-    e[last] = z_errors[last] / 2 + 0.0054 / 4 + 2.0 ** -(scales.error(last) + 1) * enlarge
+    e[last] = z_errors[last] if options.loss == "mse" else z_errors[last] / 2 + 0.0054 / 4
+    e[last] += 2.0 ** -(scales.error(last) + 1) * enlarge
     for layer in range(last, 0, -1):
         back = np.abs(matrices[layer])
         slope = 0.25 + 2.0 ** -11 if sigmoid else 1.0
@@ -188,6 +194,29 @@ def test_backpropagation_is_the_gradient(layers: tuple[int, ...], activation: st
         assert np.abs(biases[layer] - true_biases[layer]).max() <= bias_bounds[layer]
     # The bound is a worst case; the direction must be nearly right, too.
     assert cosine(weights, true_weights) > 0.98
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+@pytest.mark.parametrize("algorithm", ["bp", "dpfm"])
+@pytest.mark.parametrize("layers", [(4, 5, 5, 1), (6, 5, 3)])
+def test_squared_error_has_its_gradient(layers: tuple[int, ...], algorithm: str,
+                                        activation: str) -> None:
+    """Against PyTorch's MSELoss: of the sum over outputs and samples, halved."""
+    options = options_of(algorithm, layers, activation, loss="mse")
+    matrices, images, labels = case(options, 0)
+    logits = forward(matrices, images, activation)[2][-1].detach().numpy()
+    # So near that no error saturates, and targets that the engine holds exactly.
+    offsets = np.random.default_rng(5).uniform(-0.4, 0.4, logits.shape)
+    targets = np.rint((logits + offsets) * 1024) / 1024
+    weights, biases, _ = step(options, matrices, images, targets)
+    true_weights, true_biases, errors, activations = exact(matrices, images, targets, activation,
+                                                           "mse")
+    assert cosine(weights, true_weights) > 0.98
+    if algorithm == "bp":
+        weight_bounds, bias_bounds = bounds(options, matrices, errors, activations)
+        for layer in range(len(matrices)):
+            assert np.abs(weights[layer] - true_weights[layer]).max() <= weight_bounds[layer]
+            assert np.abs(biases[layer] - true_biases[layer]).max() <= bias_bounds[layer]
 
 
 def test_autograd_is_the_finite_difference() -> None:

@@ -65,14 +65,20 @@ def test_every_instruction_at_full_size(tiny_library: Path, op: Op) -> None:
     bodies = []
     if op in (Op.SRT, Op.TOP, Op.SCT):
         # Something to sort, lists of inputs and of neurons to offer or to scatter.
-        sizes |= {"f_base": 440, "v_base": 452, "l_base": 500, "s_base": 0}
+        sizes |= {"f_base": 0, "v_base": 8, "l_base": 16 if op is Op.SRT else 300, "s_base": 0,
+                  "f_stride": 8, "v_stride": 6, "r_base": 30, "r_stride": 8, "count": 5}
         activations = {**sizes, "y_base": 0, "shift": 12, "shift2": 1, "s_stride": 0}
         bodies.append(random_instruction(rng, CONFIG, Op.MVA, **activations))
         bodies[0][-1] = encode(Op.MVA, 0, Flag.INPUT | Flag.PAIRS | Post.ACT)
-        for first, count in ((440, 1), (452, 1), (11, 41)):
-            bodies += [Assembler().set(p=41, q=37, k=8, m_base=0, l_base=first + 10 * i,
-                                       s_base=3 * i).op(Op.SRT, Flag.INPUT).words
-                       for i in range(count)]
+        for first, q, keep in ((0, 37, 8), (8, 41, 6)):
+            bodies.append(Assembler().set(p=41, q=q, k=keep, m_base=0, l_base=first, s_base=first
+                                          ).op(Op.SRT, Flag.INPUT).words)
+        # The shared list's ids are those of a matrix whose outputs are the second one's inputs.
+        layer = random_registers(rng, CONFIG, Op.TOP) | sizes
+        bodies.append(Assembler().set(**layer | {"q": 41, "l_base": 30, "k": 8, "shift": 9,
+                                                 "b_shift": 8}).op(Op.TOP, Flag.SHARED).words)
+        if op is Op.SCT:
+            bodies.append(Assembler().set(l_base=300).op(Op.TOP, Flag.SHARED).words)
     bodies += [random_instruction(rng, CONFIG, op, **sizes) for _ in range(4)]
     words, size = complete(image, bodies)
     golden, simulated = _both(tiny_library, image, words, 7, size)

@@ -25,6 +25,9 @@ CONFIG = preset("tiny")
 _DDR_BYTES = 1 << 28
 _LIMIT = 150
 BACKGROUND = (Space.INPUT, Space.TARGET)
+#: Operations that hold the array, and the post-processing unit.
+_IN_ARRAY = set(TENSOR) - {Op.LOSS, Op.BUP}
+_IN_POST = {Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +91,10 @@ class Ran:
     quiet: bool  # no transfer was under way when it halted
 
 
+#: What the engine says.
+_ENGINE = ("engine_busy", "array_busy", "post_busy", "array_fault", "post_fault")
+
+
 class SequencerBench(UnitBench):
     """The sequencer between a host, an engine and a transfer."""
 
@@ -98,8 +105,7 @@ class SequencerBench(UnitBench):
         return await self._play(ctx, words, golden, seed, **options)
 
     async def _recover(self, ctx) -> None:
-        for name in ("start", "stop", "engine_busy", "engine_fault", "transfer_busy", "error_read",
-                     "error_write"):
+        for name in ("start", "stop", *_ENGINE, "transfer_busy", "error_read", "error_write"):
             ctx.set(getattr(self.dut, name), 0)
         ctx.set(self.dut.reset, 1)
         await ctx.tick()
@@ -124,7 +130,10 @@ class SequencerBench(UnitBench):
         ctx.set(dut.program.enable, 0)
         ctx.set(dut.ddr_base, base)
         events: list[Start | Move] = []
-        engine = transfer = starts = moves = fails = 0
+        # Cycles until each unit is free, and which start it works on.
+        left, works_on = {"array": 0, "post": 0}, {"array": 0, "post": 0}
+        transfer = starts = moves = fails = 0
+        faulty_unit = ""
         last_move: Move | None = None
         max_error = 0
         started = False
@@ -136,13 +145,19 @@ class SequencerBench(UnitBench):
             if stopping:
                 pending_stops.pop(0)
             resetting = cycle == reset
-            fault = engine == 1 and starts - 1 == golden.faulty
+            engine = max(left.values())
             ctx.set(dut.start, begin)
             ctx.set(dut.pc_start, resume)
             ctx.set(dut.stop, stopping)
             ctx.set(dut.reset, resetting)
             ctx.set(dut.engine_busy, engine > 0)
-            ctx.set(dut.engine_fault, fault)
+            fault = False
+            for unit in left:
+                now = (left[unit] == 1 and works_on[unit] == golden.faulty
+                       and faulty_unit == unit)
+                fault |= now
+                ctx.set(getattr(dut, f"{unit}_busy"), left[unit] > 0)
+                ctx.set(getattr(dut, f"{unit}_fault"), now)
             # While a job runs MAX_ERROR changes.
             ctx.set(dut.max_error, generator.getrandbits(8) if engine else max_error)
             ctx.set(dut.transfer_busy, transfer > 0)
@@ -155,24 +170,35 @@ class SequencerBench(UnitBench):
             assert not ctx.get(dut.waiting) or running and transfer
             abandoned = ctx.get(dut.reset_job)
             if engine:
-                engine -= 1
-                if not engine and starts <= len(golden.max_errors):
+                left = {unit: 0 if fault else max(0, cycles - 1) for unit, cycles in left.items()}
+                if not any(left.values()) and starts <= len(golden.max_errors):
                     max_error = golden.max_errors[starts - 1]
             if transfer:
                 transfer -= 1
                 if ctx.get(dut.abandon):
                     transfer = min(transfer, 5)
             if abandoned:
-                engine = 0
+                left = dict.fromkeys(left, 0)
             if ctx.get(dut.engine_start):
                 assert running
-                assert not ctx.get(dut.engine_busy)
+                op, beside = Op(ctx.get(dut.engine_op)), ctx.get(dut.job.flags.beside)
+                busy = ctx.get({(Op.UPD, 1): dut.array_busy, (Op.BUP, 1): dut.post_busy}.get(
+                    (op, beside), dut.engine_busy))
+                assert not busy
                 # Only the next batch may be on its way beside an instruction.
                 assert not transfer or last_move.space in BACKGROUND and not last_move.store
                 registers = tuple(ctx.get(getattr(dut.job, reg.name.lower())) for reg in WIDTHS)
-                events.append(Start(Op(ctx.get(dut.engine_op)),
-                                    ctx.get(dut.job.flags.as_value()), registers))
-                engine = generator.randint(2, slow)
+                events.append(Start(op, ctx.get(dut.job.flags.as_value()), registers))
+                units = [unit for unit, ops in (("array", _IN_ARRAY), ("post", _IN_POST))
+                         if op in ops]
+                for unit in units:
+                    # The array is the first to be rid of a product.
+                    most = slow if unit == "post" else max(2, slow // len(units))
+                    left[unit], works_on[unit] = generator.randint(2, most), starts
+                if units == ["array", "post"]:
+                    left["post"] = max(left.values())
+                if starts == golden.faulty:
+                    faulty_unit = generator.choice(units)
                 starts += 1
             if ctx.get(dut.command.valid):
                 assert running
@@ -180,7 +206,8 @@ class SequencerBench(UnitBench):
                 payload = dut.command.payload
                 move = Move(*(ctx.get(getattr(payload, name)) for name in
                               ("store", "space", "ddr", "local", "length")))
-                assert not ctx.get(dut.engine_busy)
+                assert not ctx.get(dut.engine_busy) or (
+                    ctx.get(dut.job.flags.beside) and move.space in BACKGROUND)
                 events.append(move)
                 last_move = move
                 transfer = generator.randint(1, 3 * slow)
@@ -200,7 +227,7 @@ class SequencerBench(UnitBench):
                 break
             if ctx.get(dut.halted):
                 assert not ctx.get(dut.running)
-                assert engine == 0
+                assert not any(left.values())
                 if ctx.get(dut.cause) == Cause.STOPPED and go_on:
                     resume, started = ctx.get(dut.pc), False
                     continue
@@ -212,8 +239,7 @@ class SequencerBench(UnitBench):
         result = Ran(Cause(ctx.get(dut.cause)), ctx.get(dut.pc), events,
                      [ctx.get(dut.registers[reg]) if reg in dut.registers else 0
                       for reg in range(64)], cycle, transfer == 0)
-        for name in ("stop", "reset", "error_read", "error_write", "engine_fault", "engine_busy",
-                     "start"):
+        for name in ("stop", "reset", "error_read", "error_write", *_ENGINE, "start"):
             ctx.set(getattr(dut, name), 0)
         while transfer > 0:  # as long as it takes; the next program finds the bus quiet
             transfer -= 1
@@ -278,14 +304,19 @@ def instruction(draw: st.DrawFn, place: int, length: int) -> int:
         return encode(Op.JMP, 0, draw(st.one_of(st.just(target), st.just(target), _IMM20)))
     if kind in ("tensor", "loss"):
         op = Op.LOSS if kind == "loss" else draw(st.sampled_from(TENSOR))
-        flags = draw(st.one_of(st.just(0), st.integers(0, (1 << 11) - 1))) & FLAGS[op]
+        flags = draw(st.one_of(st.just(0), st.integers(0, (1 << 11) - 1)))
+        flags = int(flags | draw(st.sampled_from((0, Flag.BESIDE)))) & FLAGS[op]
         if op in (Op.MVA, Op.MVD, Op.MVR) and flags & 3 == 3:
             flags ^= draw(st.integers(1, 3))
         if op is Op.UPD and not flags & Flag.EVENT:
-            flags = int(flags & Flag.INPUT)
+            flags &= int(Flag.INPUT | Flag.BESIDE)
         return encode(op, draw(_FREE), flags)
     if kind == "transfer":
-        return encode(draw(st.sampled_from((Op.LOAD, Op.STORE))), 0, draw(st.integers(0, 5)))
+        beside = draw(st.booleans())
+        if beside and draw(st.integers(0, 3)):
+            return encode(Op.LOAD, 0, int(Flag.BESIDE) | draw(st.sampled_from(BACKGROUND)))
+        return encode(draw(st.sampled_from((Op.LOAD, Op.STORE))), 0,
+                      beside * int(Flag.BESIDE) | draw(st.integers(0, 5)))
     if kind == "wait":
         return encode(Op.WAIT)
     return draw(st.one_of(
@@ -308,6 +339,12 @@ def programs(draw: st.DrawFn, most: int = 30) -> list[int]:
 
 def compare(golden: Recorder, ran: Ran) -> None:
     assert (ran.cause, ran.pc) == (golden.cause, golden.pc & 0xFFFF), (golden.cause, golden.pc, ran)
+    if golden.faulty is not None:
+        # Others may have started beside it.
+        beside = ran.events[len(golden.events):]
+        assert all(isinstance(event, Move) and event.space in BACKGROUND
+                   or isinstance(event, Start) and event.flags & Flag.BESIDE for event in beside)
+        del ran.events[len(golden.events):]
     assert ran.events == golden.events
     if golden.faulty is None:  # beside an instruction that fails, registers go on changing
         expected = list(golden.registers)
@@ -436,6 +473,21 @@ _VALID = {"count": 2, "p": 3, "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1,
     (Op.WAIT, 1, {}, Cause.ILLEGAL),
     (Op.LOAD, Space.LOGIT, {}, Cause.ILLEGAL),
     (Op.LOAD, 6, {}, Cause.ILLEGAL),
+    (Op.LOAD, Flag.BESIDE | Space.INPUT, {}, Cause.DONE),
+    (Op.LOAD, Flag.BESIDE | Space.TARGET, {}, Cause.DONE),
+    (Op.LOAD, Flag.BESIDE | Space.WEIGHT, {}, Cause.ILLEGAL),
+    (Op.LOAD, Flag.BESIDE | Space.BIAS, {}, Cause.ILLEGAL),
+    (Op.LOAD, Flag.BESIDE | Space.PAIR, {}, Cause.ILLEGAL),
+    (Op.LOAD, Flag.BESIDE | 8, {}, Cause.ILLEGAL),
+    (Op.LOAD, Flag.BESIDE | Space.INPUT, {"local": 510}, Cause.ADDRESS),
+    (Op.STORE, Flag.BESIDE | Space.PAIR, {}, Cause.ILLEGAL),
+    (Op.STORE, Flag.BESIDE | Space.WEIGHT, {}, Cause.ILLEGAL),
+    (Op.MVA, Flag.BESIDE, {}, Cause.ILLEGAL),
+    (Op.LOSS, Flag.BESIDE, {}, Cause.ILLEGAL),
+    (Op.SCT, Flag.BESIDE, {"k": 1}, Cause.ILLEGAL),
+    (Op.UPD, Flag.BESIDE, {"shift": 24}, Cause.OPERAND),
+    (Op.BUP, Flag.BESIDE, {"b_base": 63}, Cause.ADDRESS),
+    (Op.UPD, Flag.BESIDE, {}, Cause.DONE),
     (Op.STORE, Space.TARGET, {}, Cause.ILLEGAL),
     (Op.STORE, 8, {}, Cause.ILLEGAL),
     (Op.LOAD, Space.INPUT, {"length": 0}, Cause.OPERAND),

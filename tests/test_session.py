@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -57,6 +58,15 @@ def test_logits_are_the_networks(layers: list[int], batch: int, count: int, bits
     assert session.test(images, logits.argmax(1)).correct == count
     for one, other in zip(session.download(), before):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_logits_of_many_parts(outputs: int) -> None:
+    """Each part's logits stay when the next part is computed."""
+    session, _ = opened(dataclasses.replace(OPTIONS, layers=(9, 5, outputs)))
+    images, _ = samples(3 * BATCHES * OPTIONS.batch + 1)
+    alone = [session.predict(image[None]) for image in images]
+    np.testing.assert_array_equal(session.predict(images), np.concatenate(alone))
 
 
 def test_logits_on_the_rtl(tiny_library) -> None:
@@ -159,6 +169,41 @@ def test_bad_arrays(images: np.ndarray, labels: np.ndarray, message: str) -> Non
     if 0 < len(images) < 21:
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             session.test(images, labels)
+
+
+@pytest.mark.parametrize(("outputs", "labels", "message"), [
+    (3, np.zeros((2, 3)), "targets must have the shape (3, 3), not (2, 3)"),
+    (3, np.zeros(3), "targets must have the shape (3, 3), not (3,)"),
+    (3, np.full((3, 3), 32.0),
+     "targets must lie between -32 and 32 - 2^-10, not from 32.0 to 32.0"),
+    (1, np.full((3, 1), -32.001),
+     "targets must lie between -32 and 32 - 2^-10, not from -32.001 to -32.001"),
+    (1, np.array([[0.0], [np.nan], [1.0]]),
+     "targets must lie between -32 and 32 - 2^-10, not from nan to nan"),
+    (3, np.array([0, 3, 1]), "labels must lie between 0 and 2, not from 0 to 3"),
+    (1, np.array([0, 2, 1]), "labels must lie between 0 and 1, not from 0 to 2"),
+    (1, np.zeros(2, int), "labels must have the shape (3,), not (2,)"),
+])
+def test_bad_targets(outputs: int, labels: np.ndarray, message: str) -> None:
+    session, _ = opened(dataclasses.replace(OPTIONS, layers=(9, 5, outputs), loss="mse"))
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        session.test(np.zeros((3, 9), np.uint8), labels)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_squared_errors_are_counted(outputs: int) -> None:
+    """Of targets from -32 to 32, and of labels, over whole batches and a shorter one."""
+    session, _ = opened(dataclasses.replace(OPTIONS, layers=(9, 5, outputs), loss="mse"))
+    images, labels = samples(11)
+    labels %= max(outputs, 2)
+    logits = session.predict(images).astype(np.int64)
+    targets = np.random.default_rng(1).integers(-1 << 15, 1 << 15, logits.shape)
+    one_hot = 1024 * (labels[:, None] == (np.arange(outputs) if outputs > 1 else 1))
+    # A third of a unit is rounded away.
+    for asked, units in ((targets / 1024 + 1 / 3072, targets), (labels, one_hot)):
+        counters = session.test(images, asked)
+        assert counters.loss == ((logits - units) ** 2).sum()
+        assert (counters.correct, counters.samples) == (0, 11)
 
 
 @pytest.mark.parametrize("use", ["test", "predict"])

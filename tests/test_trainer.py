@@ -17,6 +17,7 @@ from tangente.host.device import open_device
 from tangente.host.options import Options
 from tangente.host.progress import Event
 from tangente.host.session import Session, ddr_bytes
+from tangente.host.targets import classified, targets_of
 from tangente.host.trainer import learning_rate, train
 
 SMALL = Options(preset="tiny", layers=(12, 6, 5, 3), registers=4, batch=7, epochs=2, seed=3)
@@ -104,7 +105,33 @@ def test_progress_tells_each_chunk(small: data.Dataset) -> None:
     assert 0 <= events[-1].accuracy <= 1
 
 
+@pytest.mark.parametrize("outputs", [1, 3, 5])
+def test_squared_error_is_learnt(small: data.Dataset, outputs: int) -> None:
+    """One output has a level for each class; accuracy is that of the classes found."""
+    events: list[Event] = []
+    options = dataclasses.replace(SMALL, algorithm="bp", layers=(12, 8, outputs), loss="mse",
+                                  epochs=12)
+    result = train(options, small, progress=events.append, verify=True)
+    assert result.mismatches == 0
+    assert {event.accuracy for event in events} == {None}
+    # Always the mean is an error of 1/6 (three levels), or 2/3 (three outputs).
+    assert 0 < result.train_loss < (0.08 if outputs == 1 else 0.33)
+    assert result.test_accuracy >= 0.9
+
+
+def test_classes_of_logits() -> None:
+    logits = np.array([[-3000], [255], [256], [257], [768], [769], [30000]], np.int16)
+    assert classified(logits, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert classified(logits, 1).tolist() == [0] * 7
+    assert classified(np.array([[1, 7, 7], [2, -1, 0]], np.int16), 3).tolist() == [1, 0]
+    labels = np.array([0, 2, 1])
+    assert targets_of(labels, 3, 1).tolist() == [[0.0], [1.0], [0.5]]
+    assert targets_of(labels, 3, 4).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]
+
+
 @pytest.mark.parametrize(("settings", "message"), [
+    ({"layers": (12, 6, 2), "loss": "mse"},
+     "layers must end with 1 output or the 3 classes of bars, not 2"),
     ({"layers": (11, 6, 3)}, "layers must begin with the 12 inputs of bars, not 11"),
     ({"layers": (12, 6, 2)}, "layers must end with the 3 classes of bars, not 2"),
     ({"samples": 201}, "samples must be at most the 200 of bars, not 201"),
@@ -194,5 +221,6 @@ def test_measured_cycles_are_the_simulated_ones(small: data.Dataset, settings: d
         step = session.train(small.train_images[:7], small.train_labels[:7], rate)
         whole = session.train(small.train_images[:21], small.train_labels[:21], rate)
     assert (report.step_cycles, report.cycles) == (step.cycles, whole.cycles)
+    assert report.steady_cycles == round((whole.cycles - step.cycles) / 2)
     assert report.measured == 21
     assert sum(report.spent.values()) == report.busy

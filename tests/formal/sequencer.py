@@ -14,9 +14,9 @@ __all__ = ["COVERED", "sequencer"]
 
 #: Cycles after which the engine's units, and the transfer, are assumed to be done.
 _DONE = 3
-#: Cycles of one instruction, four of its own and the waits for both units, one after the other;
-#: a fault's flush is bounded by itself.
-_STUCK = 4 + 2 * (_DONE + 1)
+#: Cycles of one instruction, four of its own and the waits for array, post-processing unit and
+#: transfer, one after the other; a fault's flush is bounded by itself.
+_STUCK = 4 + 3 * (_DONE + 1)
 #: Halts that are covered, by cause. Those of the bus lie beyond what the solver unrolls in time;
 #: tests/test_sequencer.py has them.
 COVERED = (Cause.DONE, Cause.ILLEGAL, Cause.OPERAND, Cause.ADDRESS, Cause.PC, Cause.STOPPED)
@@ -27,15 +27,21 @@ def sequencer(config: Config) -> Free:
     def rules(m: Module, dut: Sequencer) -> None:
         accepted = dut.command.valid & dut.command.ready
         engine, transfer = dut.engine_busy, dut.transfer_busy
-        engine_age = count_while(m, engine, _DONE, "engine_age")
+        units = {"array": dut.array_busy, "post": dut.post_busy}
+        ages = {name: count_while(m, busy, _DONE, f"{name}_age") for name, busy in units.items()}
+        fault = dut.array_fault | dut.post_fault
         transfer_age = count_while(m, transfer, _DONE, "transfer_age")
+        # The engine is busy from the cycle after its start, and while it is may report a fault.
+        for name, busy in units.items():
+            m.d.comb += [
+                Assume(~busy | after(m, busy | dut.engine_start, f"started_{name}")),
+                Assume(~getattr(dut, f"{name}_fault") | busy),
+                Assume(ages[name] <= _DONE),
+            ]
         m.d.comb += [
-            # The engine is busy from the cycle after its start, and while it is may report a fault.
-            Assume(~engine | after(m, engine | dut.engine_start, "started")),
-            Assume(~dut.engine_fault | engine),
+            Assume(engine == (dut.array_busy | dut.post_busy)),
             Assume(engine | ~after(m, dut.engine_start, "begins")),
-            Assume(~after(m, dut.engine_fault | dut.reset_job, "dropped") | ~engine),
-            Assume(engine_age <= _DONE),
+            Assume(~after(m, fault | dut.reset_job, "dropped") | ~engine),
             # So is the transfer, from the cycle after a command; its errors come before it is over.
             Assume(~transfer | after(m, transfer | accepted, "sent")),
             Assume(transfer | ~after(m, accepted, "sends")),
@@ -53,9 +59,9 @@ def sequencer(config: Config) -> Free:
         over = (state == State.FETCH) & ~after(m, state == State.FETCH, "fetched")
         going = running & ~halting & ~over
         stuck = count_while(m, going, _STUCK, "stuck")
-        # Every cycle, it goes on or one of the two is busy; neither begins anew before it is over.
+        # Every cycle, it goes on or one of them is busy; none begins anew before it is over.
         waits = []
-        for busy, age, name in ((engine, engine_age, "engine"),
+        for busy, age, name in (*((units[name], ages[name], name) for name in units),
                                 (transfer, transfer_age, "transfer")):
             wait = Signal(range(_DONE + 3), name=f"waited_{name}")
             with m.If(~going):
@@ -66,13 +72,13 @@ def sequencer(config: Config) -> Free:
                          Assert(~busy | (age != 0) | (wait == 0) | ~going)]
             waits.append(wait)
         place = Mux(state == State.FETCH, 0, state.as_value() - State.FETCH.value)
-        flushing = count_while(m, halting & ~dut.reset & ~(dut.engine_fault & running), 64,
+        flushing = count_while(m, halting & ~dut.reset & ~(fault & running), 64,
                                "flushing")
         m.d.comb += [
             # A command is only offered when it is taken: the stream's rules hold.
             Assert(~dut.command.valid | dut.command.ready),
             Assert(stuck <= _STUCK),
-            Assert((stuck <= place + waits[0] + waits[1]) | ~running | halting | over),
+            Assert((stuck <= place + sum(waits)) | ~running | halting | over),
             # A fault or a reset ends within one pass of the flush.
             Assert(~halting | (flushing == dut.flush)),
             Assert(~halting | ~transfer | (transfer_age >= flushing)),

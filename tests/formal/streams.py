@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Value
+from amaranth.hdl import Assume, Cat, Const, Cover, Module, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .harness import Free, after, stands, stands_assumed
 
-__all__ = ["Queue", "close_in_time", "levels", "stream_rules"]
+__all__ = ["Queue", "close_in_time", "stream_rules"]
 
 
 def _named(dut, name: str):
@@ -50,16 +51,11 @@ def close_in_time(m: Module, dut) -> None:
     m.d.comb += Assume(~(dut.close & after(m, took)))
 
 
-def levels(m: Module, dut) -> None:
-    """A queue's level is never above its depth: without it, no induction."""
-    m.d.comb += Assert(dut.queue.level <= dut.queue.depth)
-
-
 class Queue(wiring.Component):
-    """Amaranth's queues, with the ports of streams."""
+    """Amaranth's queue, with the ports of streams."""
 
-    def __init__(self, queue: type, width: int, depth: int) -> None:
-        self._queue = queue(width=width, depth=depth)
+    def __init__(self, width: int, depth: int) -> None:
+        self._queue = SyncFIFOBuffered(width=width, depth=depth)
         super().__init__({"taken": In(stream.Signature(width)),
                           "given": Out(stream.Signature(width))})
 

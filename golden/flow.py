@@ -1,0 +1,285 @@
+"""The cycles of products and updates whose scalars are scanned for zeros, exactly as the RTL's.
+
+What is zero is not multiplied, so the time depends on the data. The functions here are walks over
+the registers of :mod:`tangente.rtl.scanner` and of the drain, a cycle a turn.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["GROUP", "SCANNED_SAMPLES", "CREDITS", "scanned_update", "product", "update",
+           "live_list", "drained", "reduced"]
+
+#: Pairs of scalars that are read at once, aligned.
+GROUP = 8
+#: Samples of an UPD that is scanned; with more, nothing is skipped.
+SCANNED_SAMPLES = 32
+#: Pairs of sums that may be under way to the post-processing unit.
+CREDITS = 64
+
+_QUEUE = 32           # groups that wait, or are being read
+_ARRIVES = 2          # from a group's read to its arrival
+_DRAIN_FIRST = 11     # from the step that ends a sum to its first pair being taken
+_DRAIN_ACCEPT = 4     # from a pair being taken to its acceptance by the post-processing unit
+_SCANNED = 1          # a scanned step's micro-operation is later by
+
+
+def scanned_update(samples: int, stride: int) -> bool:
+    """Whether an UPD of so many samples, ``stride`` pairs apart, is scanned for zeros."""
+    return samples <= SCANNED_SAMPLES and (samples == 1 or stride % GROUP == 0)
+
+
+@numba.njit(cache=True)
+def _accept(accepted: npt.NDArray[np.int64], total: int, step: int, pairs: int, first: int,
+            gap: int) -> None:
+    """Times of acceptance of the pairs of a sum that ends at ``step``."""
+    before = accepted[total - 1] if total else -gap
+    for i in range(pairs):
+        before = max(step + first + i + _DRAIN_ACCEPT, before + gap)
+        accepted[total + i] = before
+
+
+@numba.njit(cache=True)
+def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, full: int, rest: int,
+             first: int, gap: int) -> tuple[int, int]:
+    samples, pairs = live.shape
+    most = (pairs + 2 * GROUP - 2) // GROUP
+    counts = np.empty(samples * tiles * most, np.int64)
+    ends = np.zeros(counts.size, np.bool_)
+    total = 0
+    for b in range(samples):
+        offset = (base + b * stride) % GROUP
+        start = total
+        for group in range((offset + pairs + GROUP - 1) // GROUP):
+            count = 0
+            before = group * GROUP - offset
+            for i in range(max(before, 0), min(before + GROUP, pairs)):
+                count += live[b, i]
+            counts[total] = count
+            total += 1
+        ends[total - 1] = True
+        length = total - start
+        for _ in range(tiles - 1):
+            for i in range(length):
+                counts[total], ends[total] = counts[start + i], ends[start + i]
+                total += 1
+    accepted = np.empty(samples * ((tiles - 1) * full + rest), np.int64)
+    announced = taken = 0
+    arriving = np.full(_ARRIVES, -1, np.int64)
+    queue = np.empty(total, np.int64)
+    head = tail = 0
+    credits, read, now, left = _QUEUE, 0, first, 0
+    held, current, tile, busy = False, -1, 0, 0
+    while True:
+        # What the registers hold, and what follows from it in this cycle.
+        arrives = arriving[now % _ARRIVES]
+        reads = read if read < total and credits > 0 else -1
+        over = False
+        if held:
+            last = left <= 1 and ends[current]
+            wanted = rest if tile == tiles - 1 else full
+            if last:
+                while taken < announced and accepted[taken] < now:
+                    taken += 1
+            if not last or (busy == 0 and announced - taken + wanted <= CREDITS):
+                if last:
+                    _accept(accepted, announced, now, wanted, _DRAIN_FIRST + _SCANNED, gap)
+                    announced += wanted
+                    busy = wanted + 1
+                    tile = tile + 1 if tile + 1 < tiles else 0
+                    if announced == accepted.size:
+                        return now, accepted[announced - 1]
+                over = left <= 1
+                left -= 1
+        load = (over or not held) and head < tail
+        if over:
+            held = False
+            credits += 1
+        if load:
+            current, held = queue[head], True
+            left = counts[current]
+            head += 1
+        if arrives >= 0:
+            if counts[arrives] or ends[arrives]:
+                queue[tail] = arrives
+                tail += 1
+            else:
+                credits += 1
+        if reads >= 0:
+            read += 1
+            credits -= 1
+        arriving[now % _ARRIVES] = reads
+        busy = max(busy - 1, 0)
+        now += 1
+
+
+@numba.njit(cache=True)
+def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> int:
+    samples, pairs = live.shape
+    offset = base % GROUP
+    groups = (offset + pairs + GROUP - 1) // GROUP
+    counts = np.zeros((groups, GROUP), np.int64)
+    for i in range(pairs):
+        for b in range(samples):
+            counts[(offset + i) // GROUP, (offset + i) % GROUP] += live[b, i]
+    busy = np.zeros(2, np.bool_)
+    complete = np.zeros(2, np.bool_)
+    group_of = np.zeros(2, np.int64)
+    arriving = np.full(_ARRIVES, -1, np.int64)      # bank whose last group arrives
+    group = sample = bank = 0
+    # The bank that is looked at next and the one that is; its next pair, and the pairs after that.
+    following, looked, candidate, left = 0, -1, GROUP, 0
+    all_looked = False
+    fetched = fetched_bank = -1                     # count of the pair that comes next
+    fetched_last = held_last = False
+    held, held_bank, whole, tile, spaced, now = 0, 0, 0, 0, True, first
+    while True:
+        gathered = arriving[now % _ARRIVES]
+        reads = group < groups and (sample != 0 or not busy[bank])
+        if all_looked and left == 0 and fetched < 0 and held == 0:
+            return now
+        go = held > 0 and (held > 1 or spaced)
+        ends = go and held == 1
+        over = ends and tile == tiles - 1
+        load = fetched >= 0 and (over or held == 0)
+        opens = complete[following] and left == 0 and not all_looked
+        fetch = left > 0 and fetched < 0
+        if go:
+            held -= 1
+            if ends:
+                held, tile = whole, tile + 1
+        if over:
+            held = 0
+            if held_last:
+                busy[held_bank] = False
+        if load:
+            held = whole = fetched
+            held_bank, held_last, tile, fetched = fetched_bank, fetched_last, 0, -1
+        if fetch:
+            while counts[group_of[looked], candidate] == 0:
+                candidate += 1
+            left -= 1
+            fetched, fetched_bank, fetched_last = (
+                counts[group_of[looked], candidate], looked, left == 0)
+            candidate += 1
+        if opens:
+            looked = following
+            left, candidate = int(np.count_nonzero(counts[group_of[looked]])), 0
+            all_looked = group_of[looked] == groups - 1
+            complete[looked] = False
+            if left == 0:
+                busy[looked] = False
+            following = looked ^ 1
+        spaced = not ends
+        if gathered >= 0:
+            complete[gathered] = True
+        arriving[now % _ARRIVES] = -1
+        if reads:
+            busy[bank] = True
+            sample += 1
+            if sample == samples:
+                arriving[now % _ARRIVES] = bank
+                group_of[bank] = group
+                sample, group, bank = 0, group + 1, bank ^ 1
+        now += 1
+
+
+@numba.njit(cache=True)
+def _live_list(counts: npt.NDArray[np.int64], now: int) -> int:
+    row, asked, arrived = 0, -1, -1     # read next; cycle in which one is asked for; which waits
+    waiting, held, left = -1, False, 0
+    while True:
+        reads = row < counts.size and asked < 0 and waiting < 0
+        if row == counts.size and asked < 0 and waiting < 0 and not held:
+            return now
+        over = held and left <= 1
+        takes = waiting >= 0 and (over or not held)
+        if held:
+            left -= 1
+        if over:
+            held = False
+        if takes:
+            held, left, waiting = True, counts[waiting], -1
+        if asked >= 0 and now == asked + _ARRIVES:
+            waiting, asked = arrived, -1
+        if reads:
+            asked, arrived = now, row
+            row += 1
+        now += 1
+
+
+def live_list(below: npt.NDArray[np.int64], base: int, pairs: int, start: int) -> int:
+    """The cycle from which on the list of live activations is complete.
+
+    Parameters
+    ----------
+    below : the live activations of a vector of ``pairs`` pairs at ``base``.
+    start : the first cycle in which a group may be read.
+    """
+    offset = base % GROUP
+    groups = (offset + pairs + GROUP - 1) // GROUP
+    return int(_live_list(np.bincount((below + 2 * offset) // (2 * GROUP), minlength=groups),
+                          start))
+
+
+@numba.njit(cache=True)
+def drained(first: int, inner: int, sums: int, tiles: int, full: int, rest: int,
+            gap: int) -> tuple[int, int]:
+    """The cycles of the last step, and of the last pair's acceptance, of sums that are drained.
+
+    ``inner`` products each; ``full`` pairs of a tile, ``rest`` of the last one; ``gap`` cycles
+    between acceptances.
+    """
+    accepted = np.empty(sums // tiles * ((tiles - 1) * full + rest), np.int64)
+    announced, last, before = 0, first - 1, 0
+    for i in range(sums):
+        wanted = rest if i % tiles == tiles - 1 else full
+        last += inner
+        if i:
+            last = max(last, before)
+        if announced + wanted > CREDITS:
+            last = max(last, accepted[announced + wanted - CREDITS - 1] + 1)
+        _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap)
+        announced += wanted
+        before = last + wanted + 1
+    return last, accepted[announced - 1]
+
+
+@numba.njit(cache=True)
+def reduced(first: int, results: int, tiles: int, latency: int, gap: int) -> tuple[int, int]:
+    """Likewise of sums that the reducer makes."""
+    accepted = np.empty(results, np.int64)
+    last = first - 1
+    for i in range(results):
+        last += tiles
+        if i >= CREDITS:
+            last = max(last, accepted[i - CREDITS] + 1)
+        accept = last + latency
+        if i:
+            accept = max(accept, accepted[i - 1] + gap)
+        accepted[i] = accept
+    return last, accepted[results - 1]
+
+
+def product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, full: int, rest: int,
+            first: int, gap: int) -> tuple[int, int]:
+    """The cycles of the last step of an MVA, and of its last pair's acceptance.
+
+    Parameters
+    ----------
+    live : (samples, pairs), whether a pair of scalars is not zero.
+    base, stride : first pair, pairs between samples.
+    tiles, full, rest : tiles of Q; pairs drained of a tile, and of the last one.
+    first : cycle of the first read.
+    gap : cycles between acceptances of pairs by the post-processing unit.
+    """
+    last, accepted = _product(live, base, stride, tiles, full, rest, first, gap)
+    return int(last), int(accepted)
+
+
+def update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> int:
+    """The cycle of the last step of a scanned UPD; parameters as for :func:`product`."""
+    return int(_update(live, base, tiles, first))

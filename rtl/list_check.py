@@ -1,0 +1,107 @@
+"""Addresses of SRT, TOP and SCT, checked before anything is done."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..golden.config import Config
+from .delay import delay
+from .descriptor import Descriptor
+
+__all__ = ["ListCheck", "Job"]
+
+
+class Job(enum.Enum, shape=2):
+    """What the list unit does."""
+
+    SRT = 0
+    TOP = 1
+    SCT = 2
+
+
+class ListCheck(wiring.Component):
+    """Tiles of both dimensions by subtraction, then one multiplication after the other.
+
+    Members
+    -------
+    start : In. Begin (pulse); ``kind`` and ``job`` stand until the unit's job is over.
+    done, good : Out. Checked (pulse), and whether all addresses exist.
+    tiles : Out, 12. Of Q.
+    width : Out, 12. Lanes of Q's last tile.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            "start": In(1), "kind": In(Job), "job": In(Descriptor()),
+            "done": Out(1), "good": Out(1), "tiles": Out(12), "width": Out(12),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config, job = self.config, self.job
+        top, sct = self.kind == Job.TOP, self.kind == Job.SCT
+        # Of the lists of one layer, each tile has as many in a bank.
+        rows = -(-config.lanes // config.toper_lanes)
+        rest_p, rows_p, rows_q = Signal(12), Signal(16), Signal(16)
+        step, checking, beyond = Signal(4), Signal(), Signal()
+        with m.If(self.start):
+            m.d.sync += [self.width.eq(job.q), rest_p.eq(job.p), self.tiles.eq(1), rows_p.eq(rows),
+                         rows_q.eq(rows), checking.eq(1), step.eq(0), beyond.eq(0)]
+        more_p = rest_p > config.lanes
+        more_q = ~sct & (self.width > config.lanes)
+        with m.If(checking & (step == 0)):
+            with m.If(more_p):
+                m.d.sync += [rest_p.eq(rest_p - config.lanes), rows_p.eq(rows_p + rows)]
+            with m.If(more_q):
+                m.d.sync += [self.width.eq(self.width - config.lanes),
+                             self.tiles.eq(self.tiles + 1), rows_q.eq(rows_q + rows)]
+            m.d.sync += step.eq(~(more_p | more_q))
+        with m.Elif(checking):
+            m.d.sync += step.eq(step + 1)
+
+        one, other = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        base, product = Signal(17, reset_less=True), Signal(32, reset_less=True)
+        base_later = delay(m, base, 1, "base")
+        limit, limit_later = Signal(18, reset_less=True), Signal(18, reset_less=True)
+        end = Signal(33)
+        m.d.comb += end.eq(product + base_later)
+        m.d.sync += [product.eq(one * other), limit_later.eq(limit)]
+        pairs = (job.p + 1)[1:]
+        before = (job.count - 1)[:12]
+        with m.Switch(step):
+            with m.Case(1):
+                m.d.sync += [one.eq(Mux(sct, before, pairs)),
+                             other.eq(Mux(sct, job.s_stride, self.tiles)),
+                             base.eq(Mux(sct, job.s_base + pairs, job.m_base)),
+                             limit.eq(Mux(sct, config.pairs, config.weight_words))]
+            with m.Case(2):
+                used = sct | top & job.flags.lists
+                m.d.sync += [one.eq(Mux(sct, before, rows_p)), other.eq(Mux(used, job.r_stride, 0)),
+                             base.eq(Mux(sct, job.l_base, Mux(used, job.r_base, 0))),
+                             limit.eq(config.list_entries)]
+            with m.Case(4):
+                # SCT: after the last sample's first entry, which stands now.
+                m.d.sync += [one.eq(Mux(top, rows_q, Mux(sct, rows_p, 1))), other.eq(job.k),
+                             base.eq(Mux(sct, end[:17], job.l_base))]
+        scalars = Mux(job.flags.input, config.input_beats * 4, config.pairs)
+        simple = (
+            (~sct & job.flags.wanted & (job.y_base + (job.count + 1)[1:] > config.pairs))
+            | (self.kind == Job.SRT) & (job.s_base + pairs > scalars)
+            | top & ((job.g_base + pairs > config.pairs)
+                     | job.flags.live & (job.s_base + (job.q + 1)[1:] > config.pairs)
+                     | job.flags.own & (job.f_base + job.f_stride > config.list_entries)
+                     | job.flags.shared & (job.v_base + job.v_stride > config.list_entries)))
+        over = Signal(reset_less=True)
+        m.d.sync += over.eq(end > limit_later)
+        m.d.comb += [self.done.eq(checking & (step == 8)), self.good.eq(~beyond)]
+        # What a step asks for is compared two steps later.
+        with m.If(checking & ((step == 4) | (step == 5) | (step == 7)) & over):
+            m.d.sync += beyond.eq(1)
+        with m.If(checking & (step == 1) & simple):
+            m.d.sync += beyond.eq(1)
+        with m.If(self.done):
+            m.d.sync += checking.eq(0)
+        return m

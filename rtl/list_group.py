@@ -1,0 +1,128 @@
+"""Which neurons get a list, and which topers serve them next; see tangente.golden.lists."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from ..golden.config import Config
+from .delay import delay
+from .descriptor import Descriptor
+from .list_check import Job
+from .ram import Ram
+
+__all__ = ["ListGroup"]
+
+
+class ListGroup(wiring.Component):
+    """Live lanes of a tile, by toper and *row*: lane = row x topers + toper.
+
+    Members
+    -------
+    kind, job, tiles, width : In. They stand; tiles of Q, lanes of the last one.
+    start : In. Begin (pulse). SRT: toper 0 is the group, its list at L_BASE.
+    tile : In. Find the next tile's live lanes (pulse); ``known``, Out: they are.
+    scanning, pair_address, pair : Out, Out, In. S_BASE's pairs, Ram.LATENCY later.
+    any : Out. Some lane is left.
+    take : In. The lowest that is left of each toper is the group from the next cycle on.
+    last_tile, tile_number : Out. The present one.
+    valid : Out, a bit a toper. It serves a lane.
+    rows, lanes, firsts : Out. Of each toper: its lane's row, its lane; two cycles after ``take``,
+        the first entry of its list.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        topers = config.toper_lanes
+        self._rows = -(-config.lanes // topers)
+        self._row_bits = max(1, bits_for(self._rows - 1))
+        self._entry_bits = bits_for(config.list_entries - 1)
+        super().__init__({
+            "kind": In(Job), "job": In(Descriptor()), "tiles": In(12), "width": In(12),
+            "start": In(1), "tile": In(1), "known": Out(1),
+            "scanning": Out(1), "pair_address": Out(17), "pair": In(2 * config.element_bits),
+            "any": Out(1), "take": In(1), "last_tile": Out(1), "tile_number": Out(12),
+            "valid": Out(topers), "rows": Out(topers * self._row_bits),
+            "lanes": Out(topers * config.lane_bits), "firsts": Out(topers * self._entry_bits),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config, job = self.config, self.job
+        topers, rows, bits = config.toper_lanes, self._rows, config.element_bits
+        first_tile, width = Signal(), Signal(range(config.lanes + 1))
+        base = Signal(self._entry_bits)
+        left = [Signal(topers, name=f"left_{row}") for row in range(rows)]
+        sorts = self.kind == Job.SRT
+        m.d.comb += [
+            self.last_tile.eq(self.tile_number + 1 == self.tiles),
+            width.eq(Mux(self.last_tile, self.width, config.lanes)),
+            self.any.eq(Cat(left).any()),
+        ]
+
+        # Live lanes: all of the tile, or those whose element is not zero.
+        pairs = (width + 1)[1:]
+        number, begun = Signal(range(config.lanes // 2 + 1)), Signal()
+        with m.If(self.start):
+            m.d.sync += [first_tile.eq(1), self.tile_number.eq(0), base.eq(job.l_base),
+                         self.pair_address.eq(job.s_base)]
+        with m.Elif(self.tile):
+            m.d.sync += first_tile.eq(0)
+            with m.If(~first_tile):
+                m.d.sync += [self.tile_number.eq(self.tile_number + 1),
+                             base.eq(base + _times(job.k, rows))]
+        m.d.sync += begun.eq(self.tile)
+        row, bank = Signal(self._row_bits), Signal(range(topers))
+        with m.If(begun):
+            m.d.sync += [row.eq(0), bank.eq(0)]
+        with m.If(begun & job.flags.live):
+            m.d.sync += [self.scanning.eq(1), number.eq(0)]
+        with m.Elif(self.scanning):
+            m.d.sync += [number.eq(number + 1), self.pair_address.eq(self.pair_address + 1),
+                         self.scanning.eq(number + 1 != pairs)]
+        arrived = delay(m, self.scanning, Ram.LATENCY, "arrived")
+        final = delay(m, self.scanning & (number + 1 == pairs), Ram.LATENCY, "final")
+        there = Cat(self.pair[:bits].any(),
+                    self.pair[bits:].any() & ~(final & width[0]))
+        with m.If(arrived):
+            m.d.sync += bank.eq(bank + 2)
+            with m.If(bank == topers - 2):
+                m.d.sync += [bank.eq(0), row.eq(row + 1)]
+        m.d.sync += self.known.eq(Mux(job.flags.live, final, begun))
+        for r in range(rows):
+            with m.If(begun):
+                for t in range(topers):
+                    m.d.sync += left[r][t].eq(~job.flags.live & (r * topers + t < width))
+            with m.Elif(arrived & (row == r)):
+                for t in range(0, topers, 2):
+                    with m.If(bank == t):
+                        m.d.sync += left[r][t:t + 2].eq(there)
+
+        # The lowest of each toper.
+        for t in range(topers):
+            mine = Cat(left[r][t] for r in range(rows))
+            lowest = Signal(self._row_bits, name=f"lowest_{t}")
+            for r in reversed(range(rows)):
+                with m.If(left[r][t]):
+                    m.d.comb += lowest.eq(r)
+            chosen = self.rows.word_select(t, self._row_bits)
+            with m.If(self.take):
+                m.d.sync += [self.valid[t].eq(mine.any()), chosen.eq(lowest)]
+                for r in range(rows):
+                    with m.If(~Cat(left[q][t] for q in range(r)).any()):
+                        m.d.sync += left[r][t].eq(0)
+            lane = t if rows == 1 else _times(Cat(chosen, 0), topers) + t
+            m.d.comb += self.lanes.word_select(t, self.config.lane_bits).eq(lane)
+            place = base + sum((Mux(bit, job.k << i, 0) for i, bit in enumerate(chosen)), 0)
+            m.d.sync += self.firsts.word_select(t, self._entry_bits).eq(
+                Mux(sorts, job.l_base, place) if t == 0 else place)
+        with m.If(self.start | sorts):
+            m.d.sync += self.valid.eq(1)
+        return m
+
+
+def _times(value, factor: int):
+    """``value * factor`` by additions: a DSP48E1 is too good for it."""
+    return sum((value << i for i in range(factor.bit_length()) if factor >> i & 1), 0)

@@ -1,0 +1,191 @@
+"""TOP's sources: live inputs, and the queue of those that wait; see tangente.golden.lists."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from ..golden.config import Config
+from ..golden.lists import IN_FLIGHT
+from .delay import delay
+from .descriptor import Descriptor
+from .list_scalar import Source
+from .ram import Ram
+
+__all__ = ["ListOffers", "offer_layout", "place_layout"]
+
+
+def offer_layout(config: Config) -> data.StructLayout:
+    """An offer on its way: ``alive``, the topers that take it; ``entry`` of its source's list;
+    ``place``, where its input stands among the live pairs, of which it is the odd one or not."""
+    return data.StructLayout({
+        "kind": Source, "alive": config.toper_lanes, "entry": bits_for(config.toper_registers),
+        "place": bits_for(config.queue_entries // 2 - 1), "odd": 1})
+
+
+def place_layout(config: Config) -> data.StructLayout:
+    """A live pair of inputs: its number and its first weight word, from their bases; its rank id's
+    parts; where its first element's list lies: the other one's is in the next bank."""
+    word = config.id_bits - 1 - config.lane_bits
+    return data.StructLayout({
+        "pair": bits_for(config.queue_entries // 2 - 1), "word": word,
+        "lane": config.lane_bits, "tile": word, "bank": bits_for(config.toper_lanes - 1),
+        "address": bits_for(config.list_entries - 1)})
+
+
+class ListOffers(wiring.Component):
+    """Finds the live inputs once, then offers sources, one a cycle.
+
+    Members
+    -------
+    job, tiles : In. They stand; ``tiles`` of Q.
+    scan : In. Find the live inputs (pulse); ``scanned``, Out: they are known (pulse), and
+        ``any``: there is one.
+    scanning, pair_address, pair : Out, Out, In. Activations' pairs, Ram.LATENCY later.
+    rank, lazy : In. Offer each live input's weight; or own lists and registers (pulses).
+    load : In. Send the shared list's entries instead (pulse).
+    valid : In, a bit a toper. Those of the group.
+    issue, offer : Out. An offer leaves in this cycle.
+    place, placed : In, Out. What stands at a place.
+    taken : In. The topers take one in this cycle.
+    verdict, judged, alive : In. What became of an offer, and which topers go on with it.
+    idle : Out. All offers have been judged.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        offer, place = offer_layout(config), place_layout(config)
+        super().__init__({
+            "job": In(Descriptor()), "tiles": In(12),
+            "scan": In(1), "scanned": Out(1), "any": Out(1),
+            "scanning": Out(1), "pair_address": Out(17), "pair": In(2 * config.element_bits),
+            "rank": In(1), "lazy": In(1), "load": In(1), "valid": In(config.toper_lanes),
+            "issue": Out(1), "offer": Out(offer),
+            "place": In(place["pair"].shape), "placed": Out(place),
+            "taken": In(1), "verdict": In(1), "judged": In(offer),
+            "alive": In(config.toper_lanes), "idle": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        depth = self.config.queue_entries // 2
+        m.submodules.masks = masks = Memory(shape=2, depth=depth, init=[])
+        m.submodules.places = places = Memory(
+            shape=place_layout(self.config).size, depth=depth, init=[])
+        for memory in (masks, places):
+            memory.attrs["ram_style"] = "distributed"
+        found = places.read_port(domain="comb")
+        m.d.comb += [found.addr.eq(self.place), self.placed.eq(found.data)]
+        self._count = Signal(range(depth + 1))
+        self._elaborate_scan(m, masks.write_port(), places.write_port())
+        self._elaborate_issue(m, masks.read_port(domain="comb"))
+        return m
+
+    def _elaborate_scan(self, m: Module, masks, places) -> None:
+        config, job, bits = self.config, self.job, self.config.element_bits
+        pairs, number = (job.p + 1)[1:], Signal(12)
+        reading, last = self.scanning, Signal()
+        m.d.comb += last.eq(number + 1 == pairs)
+        with m.If(self.scan):
+            m.d.sync += [reading.eq(1), number.eq(0), self.pair_address.eq(job.g_base)]
+        with m.Elif(reading):
+            m.d.sync += [number.eq(number + 1), self.pair_address.eq(self.pair_address + 1)]
+            with m.If(last):
+                m.d.sync += reading.eq(0)
+        arrived = delay(m, reading, Ram.LATENCY, "arrived")
+        odd_there = ~(delay(m, last, Ram.LATENCY, "last") & job.p[0])
+        m.d.sync += self.scanned.eq(delay(m, reading & last, Ram.LATENCY, "over"))
+        place = Signal(place_layout(config))
+        mask = Signal(2)
+        elements = [self.pair[:bits], self.pair[bits:]]
+        positive = [~element[-1] & element.any() for element in elements]
+        m.d.comb += [
+            mask.eq(Cat(positive[0], positive[1] & odd_there)),
+            self.any.eq(self._count != 0),
+        ]
+        for port, value in ((masks, mask), (places, place)):
+            m.d.comb += [port.addr.eq(self._count), port.data.eq(value),
+                         port.en.eq(arrived & mask.any())]
+        with m.If(self.scan):
+            m.d.sync += [self._count.eq(0), place.eq(0), place.address.eq(job.r_base)]
+        with m.Elif(arrived):
+            m.d.sync += [self._count.eq(self._count + mask.any()), place.pair.eq(place.pair + 1),
+                         place.word.eq(place.word + self.tiles), place.lane.eq(place.lane + 2),
+                         place.bank.eq(place.bank + 2)]
+            tile_ends = place.lane == config.lanes - 2
+            with m.If((place.bank == config.toper_lanes - 2) | tile_ends):
+                m.d.sync += [place.bank.eq(0), place.address.eq(place.address + job.r_stride)]
+            with m.If(tile_ends):
+                m.d.sync += [place.lane.eq(0), place.tile.eq(place.tile + 1)]
+
+    def _elaborate_issue(self, m: Module, masks) -> None:
+        config, job = self.config, self.job
+        layout = offer_layout(config)
+        m.submodules.queue = queue = SyncFIFOBuffered(
+            width=layout.size, depth=config.queue_entries)
+        fresh, waiting, pushed = Signal(layout), Signal(layout), Signal(layout)
+        # The generator: own list, or the shared one's entries; then the live inputs.
+        first, inputs, kind = Signal(), Signal(), Signal(Source)
+        entry, place, odd = Signal(layout["entry"].shape), Signal.like(fresh.place), Signal()
+        position = Signal(range(config.queue_entries // 2 + 1))
+        generating, allowed = Signal(), Signal()
+        in_flight = Signal(range(IN_FLIGHT + 1))
+        unfinished = Signal(range(config.queue_entries + 2))
+        push, finished, last = Signal(), Signal(), Signal()
+        both = masks.data == 3
+        m.d.comb += [
+            masks.addr.eq(position), place.eq(position),
+            odd.eq(Mux(both, entry[0], masks.data[1])),
+            waiting.eq(queue.r_data),
+            generating.eq(first | inputs),
+            allowed.eq((in_flight != IN_FLIGHT) | (first & (kind == Source.SHARED))),
+            self.issue.eq(allowed & (generating | queue.r_rdy)),
+            queue.r_en.eq(allowed & ~generating),
+            fresh.alive.eq(self.valid),
+            self.offer.eq(Mux(generating, fresh, waiting)),
+        ]
+        with m.If(first):
+            m.d.comb += [fresh.kind.eq(kind), fresh.entry.eq(entry)]
+        with m.Else():
+            m.d.comb += [fresh.kind.eq(kind), fresh.place.eq(place), fresh.odd.eq(odd)]
+        shared = self.issue & first & (kind == Source.SHARED)
+        following = position + 1 == self._count
+        with m.If(self.load):
+            m.d.sync += [first.eq(1), kind.eq(Source.SHARED), entry.eq(0)]
+        with m.Elif(self.rank):
+            m.d.sync += [inputs.eq(1), kind.eq(Source.RANK), position.eq(0), entry.eq(0)]
+        with m.Elif(self.lazy):
+            m.d.sync += [first.eq(job.flags.own), inputs.eq(job.flags.lists & self.any),
+                         kind.eq(Mux(job.flags.own, Source.OWN, Source.REGISTERS)),
+                         position.eq(0), entry.eq(0)]
+        with m.Elif(self.issue & first):
+            with m.If(shared & (entry + 1 != job.v_stride)):
+                m.d.sync += entry.eq(entry + 1)
+            with m.Else():
+                m.d.sync += [first.eq(0), kind.eq(Source.REGISTERS)]
+        with m.Elif(self.issue & inputs):
+            # The entry's low bit tells whether the pair's first one has gone.
+            with m.If(both & ~entry[0]):
+                m.d.sync += entry.eq(1)
+            with m.Else():
+                m.d.sync += [entry.eq(0), position.eq(position + 1), inputs.eq(~following)]
+
+        length = Mux(self.judged.kind == Source.OWN, job.f_stride, job.r_stride)
+        m.d.comb += [
+            last.eq((self.judged.kind == Source.RANK) | (self.judged.entry + 1 == length)),
+            push.eq(self.verdict & self.alive.any() & ~last),
+            finished.eq(self.verdict & ~push),
+            pushed.eq(self.judged), pushed.alive.eq(self.alive),
+            pushed.entry.eq(self.judged.entry + 1),
+            queue.w_en.eq(push), queue.w_data.eq(pushed),
+            self.idle.eq(~generating & (unfinished == 0)),
+        ]
+        counted = self.issue & ~shared
+        m.d.sync += [
+            in_flight.eq(in_flight + counted - self.taken),
+            unfinished.eq(unfinished + (counted & generating) - finished),
+        ]

@@ -1,0 +1,390 @@
+"""The scanner: finds the pairs of scalars that are not zero, for products (MVA) and updates (UPD).
+
+Scalars are read a *group* of eight pairs a cycle, aligned; what is zero costs no multiplication.
+
+MVA, for each sample and tile: groups with a live pair wait in a queue, and their pairs are issued
+one a cycle. UPD, for each group: the group of every sample is gathered in one of two banks while
+the pairs of the other are issued, pair by pair and for each over the samples in which it lives; a
+weight word whose pair is zero in all of them is passed over.
+
+Cycles are those of :mod:`tangente.golden.flow`.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..golden.config import Config
+from ..golden.flow import GROUP, SCANNED_SAMPLES
+from .delay import delay
+
+__all__ = ["Scanner", "STEP_TO_UOP", "lowest", "place", "within"]
+
+#: Cycles from a step to its micro-operation.
+STEP_TO_UOP = 2
+_ADDRESS = 18
+
+
+def lowest(bits: Value) -> Value:
+    """The lowest bit that is set, alone."""
+    return (bits & -bits)[:len(bits)]
+
+
+def place(bits: Value) -> Value:
+    """The number of the one bit that is set."""
+    width = (len(bits) - 1).bit_length()
+    return Cat(Cat(*(bits[i] for i in range(len(bits)) if i >> k & 1)).any() for k in range(width))
+
+
+def within(fresh: Value, offset: Value, ends: Value, over: Value) -> Value:
+    """Which pairs of a group are a vector's: from ``offset`` in its first, to ``over`` in its last.
+    """
+    from_here = Cat(~fresh | (offset <= k) for k in range(GROUP - 1))
+    to_here = Cat(~ends | (over >= k) for k in range(1, GROUP))
+    return Cat(from_here, Const(1, 1)) & Cat(Const(1, 1), to_here)
+
+
+class Scanner(wiring.Component):
+    """Micro-operations of the pairs of scalars that are not zero.
+
+    Members
+    -------
+    start : In. Begin (pulse); the operands below stand until ``done``.
+    update : In. UPD, of at most :data:`tangente.golden.flow.SCANNED_SAMPLES` samples a multiple of
+        eight pairs apart; otherwise MVA.
+    base, stride, pairs, samples, tiles : In. First pair, pairs between samples, pairs of a sample,
+        samples, tiles of Q.
+    weight_base, vector_base, vector_stride : In. First weight word; first row, rows between
+        samples (UPD).
+    row : Out, 16; row_data : In, 16 E. Group of pairs read, and two cycles later its data.
+    hold : In. Do not end a sum in this cycle.
+    step, last, last_tile : Out. A micro-operation is issued; it ends a sum, of the last tile.
+    waits : Out. The end of a sum is held back.
+    valid, weight, vector, pair, first, ends, final, ends_pair : Out. The micro-operation, two
+        cycles after its step; ``ends_pair``: it is of the last tile. UPD's final one only ends the
+        job; a sum without a live pair is one product with zero.
+    done : Out. The job's last step (pulse).
+    reset_job : In. Forget the job.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        bits = 2 * config.element_bits
+        self._row = data.StructLayout({
+            "live": GROUP, "weight": _ADDRESS, "ends": 1, "final": 1, "last_tile": 1})
+        super().__init__({
+            "start": In(1), "update": In(1),
+            "base": In(16), "stride": In(16), "pairs": In(12), "samples": In(12), "tiles": In(12),
+            "weight_base": In(16), "vector_base": In(16), "vector_stride": In(16),
+            "row": Out(16), "row_data": In(GROUP * bits),
+            "hold": In(1),
+            "waits": Out(1), "step": Out(1), "last": Out(1), "last_tile": Out(1),
+            "valid": Out(1), "weight": Out(_ADDRESS), "vector": Out(_ADDRESS), "pair": Out(bits),
+            "first": Out(1), "ends": Out(1), "final": Out(1), "ends_pair": Out(1),
+            "done": Out(1), "reset_job": In(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        # Multiples of T, the words between two pairs.
+        self.multiples = [Signal(16, name=f"multiple_{k}", reset_less=True) for k in range(GROUP)]
+        for k, multiple in enumerate(self.multiples):
+            parts = [self.tiles << shift for shift in range(3) if k >> shift & 1]
+            if k == GROUP - 1:
+                parts = [(self.tiles << 3) - self.tiles]
+            m.d.sync += multiple.eq(sum(parts) if parts else 0)
+        bits = 2 * self.config.element_bits
+        m.submodules.store = self.store = Memory(
+            shape=unsigned(GROUP * bits), depth=2 * SCANNED_SAMPLES, init=[])
+        self._elaborate_reader(m)
+        product = self._elaborate_queue(m)
+        update = self._elaborate_banks(m)
+        # One of the two steps.
+        self._chosen = chosen = data.View(update.shape(), Signal(update.shape()))
+        m.d.comb += [
+            chosen.as_value().eq(Mux(self.update, update.as_value(), product.as_value())),
+            self.step.eq(chosen.valid), self.last.eq(chosen.ends),
+            # Not from `chosen`, of which a part follows from `hold`: that may follow from this.
+            self.last_tile.eq(Mux(self.update, self._update_last_tile, self._product_last_tile)),
+            self.done.eq(chosen.valid & chosen.final),
+        ]
+        self._elaborate_step(m, chosen)
+        m.d.comb += self.waits.eq(self.hold & ~self.step & self._ends)
+        return m
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _elaborate_reader(self, m: Module) -> None:
+        """Groups, one a cycle, and what is known of them when their data come."""
+        active, fresh = Signal(), Signal()
+        sample, tile = Signal(12), Signal(12)
+        address, row = Signal(_ADDRESS), Signal(16)
+        bank = Signal()
+        self._room, self._busy = Signal(), Signal(2)
+        end = Signal(_ADDRESS)
+        ready = Signal()
+        last_row, last_tile, last_sample = Signal(), Signal(), Signal()
+        m.d.comb += [
+            # UPD walks over samples that lie alike in their groups.
+            end.eq(address + self.pairs - 1),
+            last_tile.eq(self.update | (tile + 1 == self.tiles)),
+            last_sample.eq(sample + 1 == self.samples),
+            ready.eq(active & Mux(self.update, (sample != 0) | ~self._busy.bit_select(bank, 1),
+                                  self._room)),
+            self.row.eq(row),
+        ]
+        group = Signal(16)      # UPD: the group that is gathered, of the first sample
+        m.d.comb += last_row.eq(Mux(self.update, group, row) == (end >> 3)[:16])
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), fresh.eq(1), sample.eq(0), tile.eq(0), bank.eq(0),
+                         address.eq(self.base), row.eq(self.base >> 3), group.eq(self.base >> 3)]
+        with m.Elif(ready & ~self.update):
+            m.d.sync += [row.eq(row + 1), fresh.eq(last_row)]
+            with m.If(last_row):
+                following = Signal(_ADDRESS)
+                m.d.comb += following.eq(address + Mux(last_tile, self.stride, 0))
+                m.d.sync += [tile.eq(Mux(last_tile, 0, tile + 1)), address.eq(following),
+                             row.eq(following >> 3)]
+                with m.If(last_tile):
+                    m.d.sync += sample.eq(sample + 1)
+                    with m.If(last_sample):
+                        m.d.sync += active.eq(0)
+        with m.Elif(ready):
+            m.d.sync += [row.eq(row + (self.stride >> 3)), sample.eq(sample + 1)]
+            with m.If(last_sample):
+                m.d.sync += [row.eq(group + 1), group.eq(group + 1), sample.eq(0), fresh.eq(0),
+                             bank.eq(~bank)]
+                with m.If(last_row):
+                    m.d.sync += active.eq(0)
+        with m.If(self.reset_job):
+            m.d.sync += active.eq(0)
+        self._reads, self._reading_bank = Signal(), bank
+        m.d.comb += self._reads.eq(ready)
+
+        # One cycle later: the weight word of the group's first pair, and which pairs belong to it.
+        one, two = Signal(), Signal()
+        keep = Signal(GROUP, reset_less=True)
+        weight = Signal(_ADDRESS)
+        info = data.StructLayout({"fresh": 1, "offset": 3, "over": 3, "ends": 1, "final": 1,
+                                  "last_tile": 1, "tile": 12, "sample": 5, "bank": 1})
+        self._one = Signal(info, reset_less=True)
+        self._two = Signal(info, reset_less=True)
+        m.d.sync += [
+            one.eq(ready & ~self.reset_job), two.eq(one & ~self.reset_job),
+            self._one.fresh.eq(fresh), self._one.offset.eq(address), self._one.over.eq(end),
+            self._one.ends.eq(last_row), self._one.last_tile.eq(last_tile),
+            self._one.final.eq(last_row & last_tile & last_sample),
+            self._one.tile.eq(tile), self._one.sample.eq(sample), self._one.bank.eq(bank),
+            self._two.eq(self._one),
+            keep.eq(within(self._one.fresh, self._one.offset, self._one.ends, self._one.over)),
+        ]
+        # UPD's groups advance with their first sample.
+        advances = one & (~self.update | (self._one.sample == 0))
+        with m.If(advances):
+            m.d.sync += weight.eq(Mux(
+                self._one.fresh,
+                self.weight_base + Mux(self.update, 0, self._one.tile)
+                - Choice(self.multiples)[self._one.offset],
+                weight + (self.tiles << 3)))
+        bits = 2 * self.config.element_bits
+        self._arrives, self._weight = two, weight
+        self._live = Signal(GROUP)
+        m.d.comb += self._live.eq(keep & Cat(
+            self.row_data[k * bits:k * bits + bits].any() for k in range(GROUP)))
+
+    # --- MVA --------------------------------------------------------------------------------------
+
+    def _elaborate_queue(self, m: Module):
+        depth = SCANNED_SAMPLES
+        tail, head = Signal(range(depth)), Signal(range(depth))
+        waiting = Signal(range(depth + 1))
+        credits = Signal(range(depth + 1), init=depth)
+        m.submodules.rows = rows = Memory(shape=self._row, depth=depth, init=[])
+        write, read = rows.write_port(), rows.read_port(domain="comb")
+        arrives, push = Signal(), Signal()
+        m.d.comb += [
+            self._room.eq(credits != 0), arrives.eq(self._arrives & ~self.update),
+            push.eq(arrives & (self._live.any() | self._two.ends)),
+            write.en.eq(arrives), write.addr.eq(tail), read.addr.eq(head),
+            write.data.live.eq(self._live), write.data.weight.eq(self._weight),
+            write.data.ends.eq(self._two.ends), write.data.final.eq(self._two.final),
+            write.data.last_tile.eq(self._two.last_tile),
+        ]
+        self._tail = tail
+        current, held, slot = Signal(self._row), Signal(), Signal(range(depth))
+        self._product_last_tile = current.last_tile
+        fresh = Signal()
+        rest = Signal(GROUP)
+        empties, ends, go, over, load = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            rest.eq(current.live & (current.live - 1)),
+            empties.eq(rest == 0), ends.eq(empties & current.ends),
+            go.eq(held & ~(ends & self.hold) & ~self.update), over.eq(go & empties),
+            load.eq((over | ~held) & (waiting != 0)),
+        ]
+        m.d.sync += [
+            tail.eq(tail + push), waiting.eq(waiting + push - load),
+            credits.eq(credits - (self._reads & ~self.update) + (arrives & ~push) + over),
+        ]
+        with m.If(go):
+            m.d.sync += [current.live.eq(rest), fresh.eq(ends)]
+        with m.If(over):
+            m.d.sync += held.eq(0)
+        with m.If(load):
+            m.d.sync += [current.eq(read.data), slot.eq(head), head.eq(head + 1), held.eq(1)]
+        with m.If(self.start | self.reset_job):
+            m.d.sync += [tail.eq(0), head.eq(0), waiting.eq(0), credits.eq(depth), held.eq(0),
+                         fresh.eq(1)]
+        self._ends = Signal()
+        m.d.comb += self._ends.eq(held & ends)
+        step = Signal(self._step_layout())
+        m.d.comb += [
+            step.valid.eq(go), step.slot.eq(slot), step.weight.eq(current.weight),
+            step.place.eq(place(lowest(current.live))), step.none.eq(~current.live.any()),
+            step.first.eq(fresh), step.ends.eq(ends), step.final.eq(ends & current.final),
+        ]
+        return step
+
+    @staticmethod
+    def _step_layout() -> data.StructLayout:
+        return data.StructLayout({
+            "valid": 1, "slot": 6, "weight": _ADDRESS, "place": 3, "none": 1, "tile": 12,
+            "first": 1, "ends": 1, "final": 1})
+
+    # --- UPD --------------------------------------------------------------------------------------
+
+    def _elaborate_banks(self, m: Module):
+        samples = SCANNED_SAMPLES
+        arrives, bank = Signal(), self._two.bank
+        gathered, complete = Signal(), Signal(2)
+        m.d.comb += [arrives.eq(self._arrives & self.update),
+                     gathered.eq(arrives & (self._two.sample + 1 == self.samples))]
+        masks = [[Signal(samples, name=f"mask_{b}_{k}") for k in range(GROUP)] for b in (0, 1)]
+        live = [Signal(GROUP, name=f"live_{b}") for b in (0, 1)]
+        weights = [Signal(_ADDRESS, name=f"weight_{b}", reset_less=True) for b in (0, 1)]
+        finals = Signal(2)
+        for b in (0, 1):
+            with m.If(arrives & (bank == b)):
+                m.d.sync += [
+                    live[b].eq(self._live | Mux(self._two.sample == 0, 0, live[b])),
+                    weights[b].eq(self._weight), finals[b].eq(self._two.ends)]
+                for k in range(GROUP):
+                    m.d.sync += masks[b][k].bit_select(self._two.sample, 1).eq(self._live[k])
+        # The first read of a group takes its bank, the last issue of it gives it back.
+        takes = self._reads & self.update
+        # Pairs of the bank that is looked at, and the pair that comes next: it is fetched while the
+        # one before it is issued, which takes two cycles at least.
+        looked, left, looks, all_looked = Signal(), Signal(GROUP), Signal(), Signal()
+        opens, empty = Signal(), Signal()
+        m.d.comb += [
+            opens.eq(complete.bit_select(looked ^ looks, 1) & ~left.any() & ~all_looked),
+            empty.eq(opens & ~Choice(live)[looked ^ looks].any()),
+        ]
+        fetched, fetch = Signal(), Signal()
+        following = Signal(data.StructLayout(
+            {"mask": samples, "pair": 3, "bank": 1, "ends_bank": 1}), reset_less=True)
+        chosen = place(lowest(left))
+        m.d.comb += fetch.eq(left.any() & ~fetched)
+        with m.If(opens):
+            # Looking goes on in the other bank.
+            m.d.sync += [left.eq(Choice(live)[looked ^ looks]), looked.eq(looked ^ looks),
+                         looks.eq(1), all_looked.eq(finals.bit_select(looked ^ looks, 1))]
+        with m.If(fetch):
+            m.d.sync += [
+                left.eq(left & (left - 1)), fetched.eq(1), following.pair.eq(chosen),
+                following.bank.eq(looked), following.ends_bank.eq((left & (left - 1)) == 0),
+                following.mask.eq(Choice([Choice(masks[0])[chosen],
+                                          Choice(masks[1])[chosen]])[looked]),
+            ]
+        held, current = Signal(), Signal.like(following)
+        mask, tile = Signal(samples), Signal(12)
+        rest = Signal(samples)
+        ends, last_tile, go, over, load = Signal(), Signal(), Signal(), Signal(), Signal()
+        finished, running = Signal(), Signal()
+        self._update_last_tile = last_tile
+        m.d.comb += [
+            rest.eq(mask & (mask - 1)), ends.eq(rest == 0),
+            last_tile.eq(tile + 1 == self.tiles),
+            go.eq(held & ~(ends & self.hold)), over.eq(go & ends & last_tile),
+            load.eq(fetched & (over | ~held)),
+            # The job ends with a step of its own.
+            finished.eq(running & all_looked & ~left.any() & ~fetched & ~held),
+        ]
+        fresh = Signal()
+        with m.If(go):
+            m.d.sync += [mask.eq(rest), fresh.eq(ends)]
+            with m.If(ends):
+                m.d.sync += [mask.eq(current.mask), tile.eq(tile + 1)]
+        with m.If(over):
+            m.d.sync += held.eq(0)
+        with m.If(load):
+            m.d.sync += [mask.eq(following.mask), current.eq(following), held.eq(1), tile.eq(0),
+                         fetched.eq(0)]
+        with m.If(finished):
+            m.d.sync += running.eq(0)
+        for b in (0, 1):
+            free = (empty & (looked ^ looks == b)
+                    | over & current.ends_bank & (current.bank == b))
+            with m.If(takes & (self._reading_bank == b)):
+                m.d.sync += self._busy[b].eq(1)
+            with m.Elif(free):
+                m.d.sync += self._busy[b].eq(0)
+            with m.If(gathered & (bank == b)):
+                m.d.sync += complete[b].eq(1)
+            # It is looked at once.
+            with m.Elif(opens & (looked ^ looks == b)):
+                m.d.sync += complete[b].eq(0)
+        with m.If(self.start | self.reset_job):
+            m.d.sync += [looked.eq(0), looks.eq(0), left.eq(0), all_looked.eq(0), fetched.eq(0),
+                         held.eq(0), running.eq(self.start & ~self.reset_job), fresh.eq(1),
+                         self._busy.eq(0), complete.eq(0),
+                         *(mask.eq(0) for group in masks for mask in group)]
+        with m.If(self.update):
+            m.d.comb += self._ends.eq(held & ends)
+        step = Signal(self._step_layout())
+        m.d.comb += [
+            step.valid.eq(go | finished), step.slot.eq(Cat(place(lowest(mask)), current.bank)),
+            step.weight.eq(Choice(weights)[current.bank]), step.place.eq(current.pair),
+            step.tile.eq(tile),
+            step.none.eq(finished), step.first.eq(fresh | finished), step.ends.eq(go & ends),
+            step.final.eq(finished),
+        ]
+        # Rows of the samples.
+        m.submodules.vectors = vectors = Memory(shape=unsigned(_ADDRESS), depth=samples, init=[])
+        write, self._vector = vectors.write_port(), vectors.read_port(domain="comb")
+        row = Signal(_ADDRESS)
+        with m.If(arrives):
+            m.d.sync += row.eq(row + self.vector_stride)
+        with m.If(self.start):
+            m.d.sync += row.eq(self.vector_base)
+        m.d.comb += [write.en.eq(arrives & self._two.fresh), write.addr.eq(self._two.sample),
+                     write.data.eq(row)]
+        return step
+
+    # --- the micro-operation ----------------------------------------------------------------------
+
+    def _elaborate_step(self, m: Module, chosen) -> None:
+        """The step's pair and addresses, in two cycles."""
+        bits = 2 * self.config.element_bits
+        write, read = self.store.write_port(), self.store.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(self._arrives), write.data.eq(self.row_data),
+            write.addr.eq(Mux(self.update, Cat(self._two.sample, self._two.bank), self._tail)),
+        ]
+        later = Signal(chosen.shape(), reset_less=True)
+        valid = Signal()
+        m.d.sync += [later.eq(chosen), valid.eq(chosen.valid & ~self.reset_job)]
+        pairs = [read.data[k * bits:k * bits + bits] for k in range(GROUP)]
+        m.d.comb += [read.addr.eq(later.slot), self._vector.addr.eq(later.slot)]
+        m.d.sync += [
+            self.valid.eq(valid & ~self.reset_job),
+            self.pair.eq(Mux(later.none, 0, Choice(pairs)[later.place])),
+            self.weight.eq(later.weight + later.tile + Choice(self.multiples)[later.place]),
+            self.vector.eq(self._vector.data + later.tile),
+            self.first.eq(later.first), self.ends.eq(later.ends), self.final.eq(later.final),
+            self.ends_pair.eq(delay(m, self.last_tile, 1, "last_tile")),
+        ]
