@@ -201,8 +201,8 @@ def test_loads_beside(tiny_library: Path, image: Image, op: Op, space: Space) ->
 @pytest.mark.parametrize("word", [
     *(encode(Op.LOAD, 0, Flag.BESIDE | space) for space in Space if space > Space.TARGET),
     *(encode(Op.STORE, 0, Flag.BESIDE | space) for space in Space),
-    *(encode(op, 0, int(Flag.BESIDE)) for op in (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.DRV, Op.SEL,
-                                                 Op.SRT, Op.TOP, Op.SCT, Op.WAIT)),
+    *(encode(op, 0, int(Flag.BESIDE)) for op in (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.SRT,
+                                                 Op.TOP, Op.SCT, Op.WAIT)),
 ], ids=hex)
 def test_nothing_else_is_beside(tiny_library: Path, image: Image, word: int) -> None:
     program = Assembler().set(**_VALID | {"length": 2, "local": 0, "ddr": 0, "k": 1, "tiles": 1})
