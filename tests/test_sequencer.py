@@ -182,7 +182,8 @@ class SequencerBench(UnitBench):
             if ctx.get(dut.engine_start):
                 assert running
                 op, beside = Op(ctx.get(dut.engine_op)), ctx.get(dut.job.flags.beside)
-                busy = ctx.get({(Op.UPD, 1): dut.array_busy, (Op.BUP, 1): dut.post_busy}.get(
+                busy = ctx.get({(Op.UPD, 1): dut.array_busy, (Op.DRV, 1): dut.array_busy,
+                                (Op.SEL, 1): dut.array_busy, (Op.BUP, 1): dut.post_busy}.get(
                     (op, beside), dut.engine_busy))
                 assert not busy
                 # Only the next batch may be on its way beside an instruction.
