@@ -2,8 +2,9 @@
 
 It never depends on the cycle, so stalls change nothing. One 64-bit xorshift state advances once per
 UPD that asks for random bits (Marsaglia, "Xorshift RNGs", J. Stat. Soft. 8(14), 2003: triple 13, 7,
-17). For each weight word the state is mixed with the word's address; each lane's bits are parities
-of three taps of the mixed word.
+17). For each weight word the state is mixed with the word's address, and the mixed word spread to
+128 *wires*, parities of three of its bits. Each lane has a wire for each bit of the sum that it may
+start from: no gate of its own.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MASK", "TAP_BITS", "DIFFUSIONS", "KEYS", "advance", "mix", "taps", "lane_masks",
-           "random_bits"]
+__all__ = ["MASK", "PLACES", "WIRES", "DIFFUSIONS", "KEYS", "advance", "mix", "wires", "lane_wires",
+           "lane_masks", "random_bits"]
 
 MASK = (1 << 64) - 1
-#: Random bits that a lane has; a larger shift leaves the bits above these zero.
-TAP_BITS = 24
+#: Bits of a lane's sum that may be random: a slot's lowest bit lies at 15 or 31, its code's up to 14
+#: higher, and random bits below that.
+PLACES = 45
+#: Parities that the lanes share.
+WIRES = 128
 #: Rotations of the three diffusions, and of the state where it is added after the first two.
 DIFFUSIONS = ((7, 19, 30, 45), (5, 22, 39, 53), (11, 24, 35, 58))
 KEYS = (32, 13)
@@ -58,50 +62,72 @@ def mix(state: int, word: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 @functools.lru_cache
-def taps(lanes: int) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    """For lane l of half h, at index h * lanes + l: three distinct bit numbers for each random bit.
+def wires() -> tuple[tuple[int, int, int], ...]:
+    """Three distinct bit numbers of the mixed word for each wire.
 
-    Drawn by the generator itself from a fixed state, so that the table needs no file. The taps of
-    one lane are linearly independent: its bits are independent where the state's are. No three
-    serve twice: any two bits of a word are independent.
+    Drawn by the generator itself from a fixed state, so that the table needs no file. No three
+    serve twice: any two wires are independent.
     """
     state, table = 0x9E3779B97F4A7C15, []
-    used: set[int] = set()
+    while len(table) < WIRES:
+        state = advance(state)
+        first, second, third = sorted((state & 63, state >> 6 & 63, state >> 12 & 63))
+        if first < second < third and (first, second, third) not in table:
+            table.append((first, second, third))
+    return tuple(table)
+
+
+@functools.lru_cache
+def lane_wires(lanes: int) -> tuple[tuple[int, ...], ...]:
+    """For lane l of half h, at index h * lanes + l: the wire at each of its :data:`PLACES`.
+
+    The wires of one lane are linearly independent: its bits are independent where the state's are.
+    At one place no wire serves a second lane before all wires serve one.
+    """
+    vectors = [sum(1 << tap for tap in taps) for taps in wires()]
+    state = 0xD1B54A32D192ED03
+    unused: list[list[int]] = [[] for _ in range(PLACES)]
+    table = []
     for _ in range(2 * lanes):
-        rows: list[tuple[int, int, int]] = []
         basis: dict[int, int] = {}
-        while len(rows) < TAP_BITS:
-            state = advance(state)
-            chosen = (state & 63, state >> 6 & 63, state >> 12 & 63)
-            vector = 0
-            for tap in chosen:
-                vector |= 1 << tap
-            if len(set(chosen)) < 3 or vector in used:
-                continue
-            number = vector
-            while vector and vector.bit_length() in basis:
-                vector ^= basis[vector.bit_length()]
-            if vector:
-                basis[vector.bit_length()] = vector
-                used.add(number)
-                rows.append(chosen)
-        table.append(tuple(rows))
+        chosen = []
+        for place in range(PLACES):
+            tried: list[int] = []
+            while True:
+                if not unused[place]:
+                    unused[place] = [wire for wire in range(WIRES) if wire not in tried]
+                state = advance(state)
+                wire = unused[place].pop(state % len(unused[place]))
+                vector = vectors[wire]
+                while vector and vector.bit_length() in basis:
+                    vector ^= basis[vector.bit_length()]
+                if vector:
+                    break
+                tried.append(wire)
+            unused[place] += tried
+            basis[vector.bit_length()] = vector
+            chosen.append(wire)
+        table.append(tuple(chosen))
     return tuple(table)
 
 
 @functools.lru_cache
 def lane_masks(lanes: int) -> npt.NDArray[np.uint8]:
-    """:func:`taps` as an array (2 * lanes, TAP_BITS, 3)."""
-    return np.array(taps(lanes), np.uint8)
+    """The taps of :func:`lane_wires` as an array (2 * lanes, PLACES, 3)."""
+    return np.array(wires(), np.uint8)[np.array(lane_wires(lanes))]
 
 
-def random_bits(state: int, words: npt.NDArray[np.uint64], lanes: int,
+def random_bits(state: int, words: npt.NDArray[np.uint64], lanes: int, first: int,
                 bits: int) -> npt.NDArray[np.int64]:
-    """Random integers in [0, 2^bits), (words, 2 * lanes), for weight words at ``words``."""
+    """Random integers in [0, 2^bits), (words, 2 * lanes), for weight words at ``words``.
+
+    Bit 0 is the lane's at place ``first``.
+    """
     mixed = mix(state, words)[:, None]
     table = lane_masks(lanes).astype(np.uint64)
     result = np.zeros((len(words), 2 * lanes), np.uint64)
-    for k in range(min(bits, TAP_BITS)):
-        bit = (mixed >> table[:, k, 0]) ^ (mixed >> table[:, k, 1]) ^ (mixed >> table[:, k, 2])
+    for k in range(bits):
+        taps = table[:, first + k]
+        bit = (mixed >> taps[:, 0]) ^ (mixed >> taps[:, 1]) ^ (mixed >> taps[:, 2])
         result |= (bit & np.uint64(1)) << np.uint64(k)
     return result.astype(np.int64)

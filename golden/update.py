@@ -13,7 +13,10 @@ lowest code L = -(2^(n-1) - 1) (SYMM) or -2^(n-1) (ASYMM), the highest being 2^(
   by one and T is taken from x; if x <= -T down by one, T added. At the last code nothing moves and
   A clamps to +-(T - 1).
 
-A rule is a row of seven integers, :class:`Form`, which the compiled loops and the RTL's lane units
+Random bits are those of the places (:mod:`tangente.golden.lfsr`) at which d stands in the lane's sum:
+a slot's lowest bit is bit 15 of the sum, or bit 31 from shift 16 on.
+
+A rule is a row of eight integers, :class:`Form`, which the compiled loops and the RTL's lane units
 take alike.
 """
 
@@ -38,6 +41,7 @@ class Form(NamedTuple):
     -------
     down : right shift of d.
     random : random bits added before it; 0 for none.
+    place : of the lowest of them.
     nearest : 1 to round to nearest, ties to even; 0 to take the floor.
     unit : one code (or one master step), in a 16-bit slot.
     low, high : its limits, in a slot.
@@ -46,6 +50,7 @@ class Form(NamedTuple):
 
     down: int
     random: int
+    place: int
     nearest: int
     unit: int
     low: int
@@ -60,7 +65,7 @@ def form(shift: int, code_bits: int, acc_bits: int, *, event: bool = False,
     down = shift if event else shift + 16 - total
     unit = 1 << (16 - total)
     low = -(1 << 15) + (0 if asymm else 1 << (16 - n))
-    return Form(down, min(down, lfsr.TAP_BITS) if stochastic else 0,
+    return Form(down, down if stochastic else 0, 15 - shift % 16,
                 int(not (event or stochastic)), unit, low, (1 << 15) - unit,
                 1 << (acc_bits - 1) if event else 0)
 
@@ -77,9 +82,7 @@ def _change(slot: int, d: int, random: int, form: Form) -> tuple[int, int]:
     t = form.threshold
     code = slot & ~(form.unit - 1)
     if t == 0:
-        # The lane units' u has 17 bits: what is clamped to the lowest code from the highest is not
-        # told from what just reaches it.
-        code -= min(u * form.unit, (1 << 16) - form.unit)
+        code -= u * form.unit
         if code > form.high:
             return form.high, 1
         if code < form.low:
@@ -109,13 +112,13 @@ def _change(slot: int, d: int, random: int, form: Form) -> tuple[int, int]:
 
 
 @numba.njit(cache=True, inline="always")
-def _bits(y: np.uint64, table: npt.NDArray[np.uint8], lane: int, count: int) -> int:
-    """``count`` random bits of a lane from its word's mixed state ``y``."""
+def _bits(y: np.uint64, table: npt.NDArray[np.uint8], lane: int, first: int, count: int) -> int:
+    """A lane's random bits at ``count`` places from its word's mixed state ``y``."""
     result = 0
-    for k in range(count):
+    for k in range(first, first + count):
         bit = (y >> np.uint64(table[lane, k, 0])) ^ (y >> np.uint64(table[lane, k, 1])) \
             ^ (y >> np.uint64(table[lane, k, 2]))
-        result |= np.int64(bit & np.uint64(1)) << k
+        result |= np.int64(bit & np.uint64(1)) << (k - first)
     return result
 
 
@@ -131,7 +134,7 @@ def _apply(slots: npt.NDArray[np.int16], d: npt.NDArray[np.int64],
             random = 0
             # The floor of a fraction is zero: no random bits are needed for d = 0.
             if form.random and d[w, i] != 0:
-                random = _bits(mixed[w], table, i, form.random)
+                random = _bits(mixed[w], table, i, form.place, form.random)
             slots[w, i], more = _change(np.int64(slots[w, i]), d[w, i], random, form)
             clamped += more
     return clamped
@@ -150,7 +153,7 @@ def _scatter(weights: npt.NDArray[np.int16], ids: npt.NDArray[np.int32],
         word, column = ids[i] >> (lane_bits + 1), (ids[i] >> lane_bits & 1) * lanes + lane
         random = 0
         if form.random:
-            random = _bits(mixed[i], table, column, form.random)
+            random = _bits(mixed[i], table, column, form.place, form.random)
         weights[word, column], more = _change(np.int64(weights[word, column]), d[i], random, form)
         clamped += more
     return clamped

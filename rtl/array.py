@@ -1,36 +1,41 @@
-"""The array: two halves of DSP48E1 lanes, with their operands' registers and the rounding constant.
+"""The array: two halves of DSP48E1 lanes, with their operands' registers and what sums start from.
 
-Per lane: U is the weight's code or the half's scalar (the DSP's pre-adder picks, no LUT), V is the
-half's scalar or the lane's element of the row. Half 1 works one cycle after half 0.
+Per lane: U is the weight's code with what D adds, or D alone (the DSP's pre-adder), V is the lane's
+element of the row or the half's scalar. Half 1 works one cycle after half 0.
+
+No operand takes a LUT: each bit has flip-flops of its own, whose set and reset pins are driven by
+the constants and scalars that all lanes share (UG474, FDRE and FDSE). A mask resets; a scalar's
+zeros reset a row of ones.
 """
 
 from __future__ import annotations
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden import lfsr
 from ..golden.config import Config
+from .delay import delay
 from .dsp48e1 import DSP48E1
+from .rule import Pools, StartRule
 
 __all__ = ["MacArray", "HalfControl"]
 
 
 class HalfControl(wiring.Signature):
-    """Control of one half, presented with its operands."""
+    """Control of one half. Times count from the product's operands at the DSP48E1."""
 
     def __init__(self) -> None:
         super().__init__({
-            "enable": Out(1),      # a product this cycle
-            "clear": Out(1),       # it starts a sum
-            "use_scalar": Out(1),  # U is the scalar, not the weight
-            "use_row": Out(1),     # V is the row's element, not the scalar
-            "use_slope": Out(1),   # with use_row: the slope of ReLU at the element
-            "u_scalar": Out(signed(25)),
-            "v_scalar": Out(signed(9)),
-            "random": Out(64),     # mixed state; its taps are the lanes' random bits
+            "load": Out(1),        # -1: the word is of use
+            "mask": Out(16),       # -1: bits of its slots that are
+            "v_scalar": Out(signed(9)),  # -1
+            "enable": Out(1),      # 0: a product this cycle
+            "clear": Out(1),       # 0: it starts a sum
+            "only_d": Out(1),      # 0: U is D, without the weight
+            "d": Out(signed(25)),  # 0
         })
 
 
@@ -40,12 +45,16 @@ class MacArray(wiring.Component):
     Members
     -------
     control0, control1 : In. Of each half; half 1's one cycle after half 0's.
-    weights0, weights1 : In, lanes x 16. The word read for each half.
-    row0, row1 : In, lanes x E. The row for each half.
-    code_mask : In, 16. Bits of a slot that hold the code.
-    half_code : In, 16. What is added to a code, one of the bits below it: ASYMM's half.
-    round_mask : In, 24. Random bits that a sum starts from.
-    round_half : In, 32. Constant that a sum starts from.
+    words0, words1 : In, lanes x 16. The word for each half, a cycle before its operands.
+    row : In, lanes x E. The row, two cycles before half 0's operands.
+    use_row : In. V is the row's element, not the scalar; stable while a job runs.
+    use_slope : In. V is the slope of ReLU at the element; likewise.
+    random : In, 64. The mixed word of half 0's operands.
+    start : In. See :class:`tangente.rtl.rule.StartRule`.
+    fold : In. Half 1's sums take half 0's, :data:`DSP48E1.LATENCY` + 1 cycles later; no products
+        then.
+    slots0, slots1 : Out, lanes x 16. The masked word of each half.
+    ties0, ties1 : Out, lanes bits. See :class:`DSP48E1`.
     sums0, sums1 : Out, lanes signed(48) each: ``sums0_{l}``.
     """
 
@@ -56,41 +65,111 @@ class MacArray(wiring.Component):
         for half in (0, 1):
             members |= {
                 f"control{half}": In(HalfControl()),
-                f"weights{half}": In(lanes * 16),
-                f"row{half}": In(lanes * bits),
+                f"words{half}": In(lanes * 16), f"slots{half}": Out(lanes * 16),
+                f"ties{half}": Out(lanes),
                 **{f"sums{half}_{lane}": Out(signed(48)) for lane in range(lanes)},
             }
         super().__init__(members | {
-            "code_mask": In(16), "half_code": In(16), "round_mask": In(lfsr.TAP_BITS),
-            "round_half": In(32)})
+            "row": In(lanes * bits), "use_row": In(1), "use_slope": In(1), "random": In(64),
+            "start": In(StartRule()), "fold": In(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        lanes, bits = self.config.lanes, self.config.element_bits
-        taps = lfsr.taps(lanes)
+        lanes = self.config.lanes
+        starts = self._elaborate_starts(m)
+        rows = self._elaborate_rows(m)
+        folds = delay(m, self.fold, DSP48E1.CONTROL, "fold")
+        below: list[Value] = [Const(0, 48)] * lanes
         for half in (0, 1):
             control = getattr(self, f"control{half}")
-            weights = getattr(self, f"weights{half}")
-            row = getattr(self, f"row{half}")
+            words = getattr(self, f"words{half}")
+            slots = []
+            for lane in range(lanes):
+                slot = Signal(16, name=f"slot{half}_{lane}", reset_less=True)
+                with m.If(control.load):
+                    m.d.sync += slot.eq(Cat(Mux(control.mask[k], words[lane * 16 + k], 0)
+                                            for k in range(16)))
+                slots.append(slot)
+            m.d.comb += getattr(self, f"slots{half}").eq(Cat(slots))
+            enable = delay(m, control.enable, DSP48E1.CONTROL, f"enable{half}")
+            clear = delay(m, control.clear & control.enable, DSP48E1.CONTROL, f"clear{half}")
+            above: list[Value] = []
             for lane in range(lanes):
                 m.submodules[f"dsp{half}_{lane}"] = dsp = DSP48E1()
-                slot = weights[lane * 16:lane * 16 + 16]
-                element = row[lane * bits:lane * bits + bits].as_signed()
-                random = Cat(*(control.random[a] ^ control.random[b] ^ control.random[c]
-                               for a, b, c in taps[half * lanes + lane]))
                 m.d.comb += [
-                    dsp.a.eq((slot & self.code_mask | self.half_code).as_signed()),
-                    dsp.d.eq(control.u_scalar),
-                    dsp.use_d.eq(control.use_scalar),
-                    dsp.b.eq(Mux(control.use_row,
-                                 Mux(control.use_slope, element > 0, element),
-                                 control.v_scalar)),
-                    dsp.c.eq(Cat(random & self.round_mask, Const(0, 8)) | self.round_half),
-                    dsp.clear.eq(control.clear),
-                    dsp.enable.eq(control.enable),
+                    dsp.a.eq(slots[lane].as_signed()),
+                    dsp.d.eq(control.d),
+                    dsp.only_d.eq(control.only_d),
+                    dsp.b.eq(rows[half][lane].as_signed()),
+                    dsp.c.eq(starts[half][lane]),
+                    dsp.clear.eq(clear), dsp.enable.eq(enable),
+                    dsp.fold.eq(folds if half else 0), dsp.below.eq(below[lane]),
                     getattr(self, f"sums{half}_{lane}").eq(dsp.p),
+                    getattr(self, f"ties{half}")[lane].eq(dsp.tie),
                 ]
+                above.append(dsp.above)
+            below = above
         return m
+
+    def _elaborate_rows(self, m: Module) -> list[list[Signal]]:
+        """V of each half: the row, or a row of ones of which the scalar's zeros are reset."""
+        bits = self.config.element_bits
+        ones = Const(-1, bits)
+        early = []
+        for lane in range(self.config.lanes):
+            element = self.row[lane * bits:lane * bits + bits]
+            above_zero = ~element[-1] & element.any()
+            value = Mux(self.use_slope, above_zero, element)
+            first = Signal(bits, name=f"element{lane}", reset_less=True)
+            m.d.sync += first.eq(Mux(self.use_row, value, ones))
+            early.append(first)
+        rows = []
+        for half in (0, 1):
+            scalar = getattr(self, f"control{half}").v_scalar
+            operands = []
+            for lane, value in enumerate(early):
+                operand = Signal(bits, name=f"v{half}_{lane}", reset_less=True)
+                m.d.sync += operand.eq(Cat(
+                    Mux(self.use_row | scalar[k], value[k], 0) for k in range(bits)))
+                operands.append(operand)
+            rows.append(operands)
+            early = [delay(m, value, 1, f"element{lane}") for lane, value in enumerate(early)]
+        return rows
+
+    def _elaborate_starts(self, m: Module) -> list[list[Value]]:
+        """What sums start from: wires of the mixed word that the lanes share, or ones; masked.
+
+        Loaded for the first product of a sum; zero once where no sum starts from anything.
+        """
+        start, lanes = self.start, self.config.lanes
+        wires = Cat(self.random[a] ^ self.random[b] ^ self.random[c] for a, b, c in lfsr.wires())
+        starting = self.control0.enable & self.control0.clear
+        pools = []
+        for index in range(len(Pools)):
+            pool = Signal(lfsr.WIRES, name=f"pool{index}", reset_less=True)
+            with m.If(starting & start.used):
+                # Complemented: see tangente.rtl.rule.
+                m.d.sync += pool.eq(Mux(start.random[index], ~wires, Const(-1, lfsr.WIRES)))
+            pools.append(pool)
+        used = Signal()
+        with m.If(starting):
+            m.d.sync += used.eq(start.used)
+        loads = delay(m, starting & (start.used | used), 1, "loads")
+        table = lfsr.lane_wires(lanes)
+        starts: list[list[Value]] = []
+        for half in (0, 1):
+            values: list[Value] = []
+            for lane in range(lanes):
+                value = Signal(lfsr.PLACES, name=f"start{half}_{lane}", reset_less=True)
+                chosen = table[half * lanes + lane]
+                with m.If(loads):
+                    m.d.sync += value.eq(Cat(
+                        Mux(start.mask[place], pool[chosen[place]], 0)
+                        for pool, places in zip(pools, Pools) for place in places))
+                values.append(Cat(value, start.top.replicate(48 - lfsr.PLACES)).as_signed())
+            starts.append(values)
+            loads = delay(m, loads, 1, f"loads{half}")
+        return starts
 
 
 def pick(m: Module, values: list, index: Signal, name: str, group: int = 8):

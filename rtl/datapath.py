@@ -10,7 +10,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from ..golden import lfsr
 from ..golden.config import Config
 from ..golden.flow import CREDITS, GROUP
 from . import uop as stage
@@ -24,6 +23,7 @@ from .issue import Issue
 from .lane_unit import LaneUnits
 from .mixer import Mixer
 from .reducer import Reducer
+from .rule import Decoder
 from .uop import Kind, Uop
 
 __all__ = ["Datapath", "Sums", "SUMS_DEPTH"]
@@ -50,8 +50,9 @@ class Datapath(wiring.Component):
     scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
     live : Out. Neurons that the last OWN made rows of. clear : In. Zero it.
     scanning, group : Out, 1 and 16; group_data : In, 16E. In its place eight pairs, 2 cycles later.
-    row_address : Out, 16; row_data : In, lanes x E. A row, 2 cycles later.
-    weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later.
+    row_address : Out, 16; row_data : In, lanes x E. A row, 1 cycle later.
+    weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later;
+        weight_early0/1 : In. The same 1 cycle later.
     weight_write0/1 : Out; weight_write_address0/1 : Out, 16; weight_write_data : Out, lanes x 16.
     row_write : Out; row_write_address : Out, 16; row_write_data : Out, lanes x E.
     sums : Out, stream of :data:`Sums`. Results of MVA, MVD, MVR.
@@ -79,6 +80,7 @@ class Datapath(wiring.Component):
             "row_address": Out(16), "row_data": In(lanes * bits),
             **{f"weight_address{h}": Out(16) for h in (0, 1)},
             **{f"weight_data{h}": In(lanes * 16) for h in (0, 1)},
+            **{f"weight_early{h}": In(lanes * 16) for h in (0, 1)},
             **{f"weight_write{h}": Out(1) for h in (0, 1)},
             **{f"weight_write_address{h}": Out(16) for h in (0, 1)},
             "weight_write_data": Out(lanes * 16),
@@ -132,7 +134,7 @@ class Datapath(wiring.Component):
         weight0 = Signal(16)
         m.d.comb += [
             self.scalar_address.eq(early.scalar >> 1),
-            self.row_address.eq(at(stage.WEIGHT_READ).row),
+            self.row_address.eq(at(stage.ROW_READ).row),
             weight0.eq(Mux(self.updates, at(stage.SLOT_READ).weight, weight)),
             self.weight_address0.eq(Mux(self.external_kind, self.weight_address1, weight0)),
         ]
@@ -163,8 +165,6 @@ class Datapath(wiring.Component):
 
     def _elaborate_array(self, m: Module, is_kind, early, at) -> None:
         job, bits = self.job, self.config.element_bits
-        self.code_mask, self.low_mask = Signal(16), Signal(32)
-        self.slot_mask, self.half_code = Signal(16), Signal(16)
         m.submodules.mixer = mixer = Mixer()
         m.d.comb += [
             mixer.load.eq(self.seed_load), mixer.seed.eq(self.seed),
@@ -185,61 +185,79 @@ class Datapath(wiring.Component):
         parity = delay(m, early.scalar[0], 2, "parity")
         single = Signal(signed(bits))
         m.d.comb += single.eq(Mux(parity, pair[1], pair[0]))
-        scalars = []
-        for half in (0, 1):
-            scalar = Signal(signed(bits), name=f"scalar{half}")
-            m.d.comb += scalar.eq(Mux(self.external_kind, self.external_v, Mux(
-                is_kind[Kind.MVR], single if half == 0 else 0, pair[half])))
-            scalars.append(delay(m, scalar, 2 + half, f"scalar{half}"))
-
-        error = delay(m, self.external_u, 3, "error")
-        random = delay(m, mixer.random, 1, "random")
-        deep = self._elaborate_deep(m, single, early)
+        decoder = self._elaborate_rule(m, is_kind)
+        products = self._elaborate_deep(m, single, early)
         m.submodules.array = array = self.array = MacArray(self.config)
+        m.d.comb += [
+            array.row.eq(self.row_data), array.together.eq(self.external_kind),
+            array.random.eq(Mux(self.external_kind, delay(m, mixer.random, 1, "random"),
+                                mixer.random)),
+            array.use_row.eq(~is_kind[Kind.MVA] & ~self.external_kind),
+            array.use_slope.eq(is_kind[Kind.OWN] & ~job.flags.sigmoid),
+        ]
+        wiring.connect(m, decoder.start, array.start)
+        only_d = self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP]
         for half in (0, 1):
             control = getattr(array, f"control{half}")
             operand = self._lagging(at, stage.OPERANDS, half)
+            early_operand = self._lagging(at, stage.OPERANDS - 1, half)
+            scalar = Signal(signed(bits), name=f"scalar{half}")
+            factor = Signal(signed(bits + 1), name=f"factor{half}")
+            value, error = (delay(m, given, 1 - half, f"{name}{half}") for given, name in (
+                (self.external_v, "value"), (self.external_u, "error")))
             m.d.comb += [
+                scalar.eq(Mux(self.external_kind, value, Mux(
+                    is_kind[Kind.MVR], single if half == 0 else 0, pair[half]))),
+                # A slot takes the negative product.
+                factor.eq(Mux(self.updates, -Mux(is_kind[Kind.SCATTER], error, scalar), scalar)),
+            ]
+            factor = delay(m, factor, 1 + half, f"factor{half}")
+            d = Signal(signed(25), name=f"d{half}", reset_less=True)
+            m.d.sync += d.eq(Mux(is_kind[Kind.DEEP], products[half], Mux(
+                only_d, Mux(self.updates, factor << 15 >> self.place, factor), self.half_code)))
+            # The word of a product; or the slot that meets its sum, for one cycle.
+            slot_next, slot_now = Signal(), Signal()
+            for taken, uop in ((slot_next, self._lagging(at, stage.SLOT_READ, half)),
+                               (slot_now, self._lagging(at, stage.SLOT_READ + 1, half))):
+                m.d.comb += taken.eq(uop.valid & uop.last
+                                     & (~self.external_kind | (uop.odd == half)))
+            mask = Signal(16, name=f"mask{half}", reset_less=True)
+            m.d.sync += mask.eq(Mux(self.updates, Mux(slot_next, decoder.slot_mask, 0),
+                                    self.code_mask))
+            m.d.comb += [
+                control.load.eq(Mux(
+                    self.updates, slot_now | delay(m, slot_now, 1, f"slot_taken{half}"),
+                    early_operand.valid & ~only_d)),
+                control.mask.eq(mask),
+                control.v_scalar.eq(delay(m, scalar, 1 + half, f"scalar{half}")),
                 control.enable.eq(operand.valid),
                 control.clear.eq(operand.first | is_kind[Kind.MVD]),
-                control.use_scalar.eq(self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP]),
-                control.use_row.eq(~is_kind[Kind.MVA] & ~self.external_kind),
-                control.use_slope.eq(is_kind[Kind.OWN] & ~job.flags.sigmoid),
-                control.v_scalar.eq(Mux(self.external_kind, scalars[1], scalars[half])),
-                control.u_scalar.eq(Mux(is_kind[Kind.DEEP], deep[half], Mux(
-                    is_kind[Kind.SCATTER], error, scalars[half]))),
-                control.random.eq(Mux(self.external_kind | half, random, mixer.random)),
-                getattr(array, f"weights{half}").eq(getattr(self, f"weight_data{half}")),
-                getattr(array, f"row{half}").eq(delay(m, self.row_data, half, f"row{half}")),
+                control.only_d.eq(only_d), control.d.eq(d),
+                getattr(array, f"words{half}").eq(getattr(self, f"weight_early{half}")),
             ]
-        # What sums start from, and the mask of the code: they stand while a job runs.
-        ones = Signal(32)
-        shift = Signal(6)
-        code_shift, slot_shift = Signal(5), Signal(5)
-        low_mask = Signal(32)
-        rounds, asymm = Signal(), Signal()
+
+    def _elaborate_rule(self, m: Module, is_kind) -> Decoder:
+        """What stands while a job runs."""
+        job = self.job
+        m.submodules.decoder = decoder = self.decoder = Decoder(self.config)
+        self.code_mask, self.half_code = Signal(16), Signal(16)
+        self.place = Signal(4)
+        code_shift = Signal(5)
         m.d.comb += [
-            asymm.eq(job.asymm),
+            decoder.value.eq(is_kind[Kind.OWN] | is_kind[Kind.DEEP] | is_kind[Kind.OFFER]),
+            decoder.update.eq(self.updates),
+            decoder.event.eq(job.flags.event), decoder.stochastic.eq(job.flags.stochastic),
+            decoder.master.eq(job.flags.master), decoder.asymm.eq(job.asymm),
+            decoder.code_bits.eq(job.code_bits), decoder.acc_bits.eq(job.acc_bits),
+            decoder.shift.eq(Mux(is_kind[Kind.OWN], job.shift2, job.shift)),
             code_shift.eq(16 - job.code_bits),
-            slot_shift.eq(code_shift - Mux(job.flags.master, job.acc_bits, 0)),
-            rounds.eq(is_kind[Kind.OWN] | is_kind[Kind.DEEP] | is_kind[Kind.OFFER]
-                      | self.updates & ~job.flags.event & ~job.flags.stochastic),
-            shift.eq(Mux(is_kind[Kind.OWN], job.shift2,
-                         job.shift + Mux(self.updates & ~job.flags.event, slot_shift, 0))),
-            ones.eq((Const(1, 33) << shift[:5]) - 1),
-            low_mask.eq(Mux(rounds, ones, 0)),
         ]
         m.d.sync += [
             self.code_mask.eq(Const(0xFFFF) << code_shift),
-            self.slot_mask.eq(Const(0xFFFF) << slot_shift),
-            self.low_mask.eq(low_mask),
-            array.code_mask.eq(Const(0xFFFF) << code_shift),
-            self.half_code.eq(Mux(asymm, (Const(1) << code_shift)[1:], 0)),
-            array.half_code.eq(Mux(asymm, (Const(1) << code_shift)[1:], 0)),
-            array.round_half.eq(low_mask ^ low_mask >> 1),
-            array.round_mask.eq(Mux(self.updates & job.flags.stochastic,
-                                    ones[:lfsr.TAP_BITS], 0)),
+            self.half_code.eq(Mux(job.asymm, (Const(1) << code_shift)[1:], 0)),
+            self.place.eq(job.shift),
         ]
+        return decoder
 
     def _lagging(self, at, cycles: int, half: int):
         """The micro-operation of a half, ``cycles`` after it stood. Half 1 lags by one cycle; in
@@ -253,14 +271,14 @@ class Datapath(wiring.Component):
         return chosen
 
     def _elaborate_deep(self, m: Module, single: Signal, early) -> list:
-        """DEEP's scalars: the weight of one lane times that lane's slope, for each half."""
+        """DEEP's scalars, a cycle early: of each half, one lane's weight times its slope."""
         m.submodules.slope = slope = Slope(self.config)
         m.d.comb += [slope.activation.eq(single), slope.sigmoid.eq(self.job.flags.sigmoid)]
         # Picked weights stand 4 cycles after the weight's address: WEIGHT_READ + 4.
         picked_at = stage.WEIGHT_READ + 4
         slopes = delay(m, slope.slope, picked_at - 2 - Slope.LATENCY, "slope")
         lanes = self.config.lanes
-        scalars = []
+        products = []
         for half in (0, 1):
             weights = getattr(self, f"weight_data{half}")
             index = delay(m, early.lane, stage.WEIGHT_READ + 2 + half, f"lane{half}")
@@ -269,45 +287,24 @@ class Datapath(wiring.Component):
             factor = delay(m, slopes, half, f"slope{half}")
             product = Signal(signed(25), name=f"product{half}", reset_less=True)
             m.d.sync += product.eq(code.as_signed() * factor)
-            scalars.append(delay(m, product, 1, f"deep{half}"))
-        return scalars
+            products.append(product)
+        return products
 
     def _elaborate_lane_units(self, m: Module, is_kind, at) -> None:
         job, config = self.job, self.config
         m.submodules.lane_units = units = LaneUnits(config)
         used = self.updates | is_kind[Kind.OWN] | is_kind[Kind.DEEP]
+        array = self.array
         for half in (0, 1):
+            m.d.comb += [getattr(units, f"slots{half}").eq(getattr(array, f"slots{half}")),
+                         getattr(units, f"ties{half}").eq(getattr(array, f"ties{half}"))]
             for lane in range(config.lanes):
                 m.d.comb += getattr(units, f"sums{half}_{lane}").eq(
-                    getattr(self.array, f"sums{half}_{lane}"))
-        is_half1 = Signal()
+                    getattr(array, f"sums{half}_{lane}"))
         finished1 = at(stage.SUM + 1)
-        m.d.comb += is_half1.eq(finished1.valid & finished1.last
-                                & (finished1.odd | ~self.external_kind))
-        later = delay(m, is_half1, 3, "is_half1")
-        m.d.comb += [
-            units.half.eq(is_half1),
-            units.slots.eq(Mux(later, self.weight_data1, self.weight_data0)),
-            units.rule.code_mask.eq(self.slot_mask),
-            units.rule.low_mask.eq(self.low_mask),
-        ]
-        acc_mask = Signal(12)
-        unit, code_unit = Signal(16), Signal(16)
-        m.d.comb += [
-            acc_mask.eq((Const(1, 13) << job.acc_bits) - 1),
-            unit.eq(self.slot_mask & ~(self.slot_mask << 1)),
-            code_unit.eq(self.code_mask & ~(self.code_mask << 1)),
-        ]
-        m.d.sync += [
-            units.rule.shift.eq(Mux(is_kind[Kind.OWN], job.shift2, job.shift)),
-            units.rule.tie.eq(self.low_mask[0]),
-            units.rule.unit.eq(Mux(self.updates, unit, 1)),
-            units.rule.bottom.eq(Mux(job.asymm, 0, code_unit) | 0x8000),
-            units.rule.low_code.eq(self.code_mask),
-            units.rule.acc_mask.eq(acc_mask),
-            units.rule.acc_sign.eq(acc_mask & ~(acc_mask >> 1)),
-            units.rule.event.eq(job.flags.event),
-        ]
+        m.d.comb += units.half.eq(finished1.valid & finished1.last
+                                  & (finished1.odd | ~self.external_kind))
+        wiring.connect(m, self.decoder.lane, units.rule)
         changes = self.changes
         later_changes = delay(m, changes, 1, "changes_half1")
         for half in (0, 1):

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,64 +11,71 @@ __all__ = ["DSP48E1", "MODEL"]
 #: Our simulation model of the primitive, to be compiled beside the exported Verilog.
 MODEL = pathlib.Path(__file__).parent / "verilog" / "DSP48E1.v"
 
-#: OPMODE (UG479 tables 2-7 to 2-9) without the bits that change: X = Y = 0, Z = P.
-_OPMODE_HOLD = 0b010_00_00
+#: Bits of ``a`` and ``d`` that the pre-adder takes.
+_MULTIPLICAND = 25
 
 
 class DSP48E1(wiring.Component):
-    """One DSP48E1: ``p <= (c if clear else p) + (d if use_d else a) * b``.
+    """One DSP48E1: ``p <= (c if clear else p) + (d if only_d else a + d) * b``.
 
-    Everything that belongs to one product is presented in the same cycle t; ``p`` holds the sum
-    with that product in cycle t + :data:`LATENCY`. One product a cycle. Wraps modulo 2^48.
+    The operands of one product are presented in cycle t; what is done with it (``c``, ``clear``,
+    ``enable``) in cycle t + :data:`CONTROL`, because these registers stand behind the multiplier's;
+    ``p`` holds the sum with that product in cycle t + :data:`LATENCY`. One product a cycle. Wraps
+    modulo 2^48.
 
     Every pipeline register is used: A and D, AD, M and P; two for B, which meets AD; INMODE,
     OPMODE, ALUMODE, CARRYINSEL, CARRYIN. The operand multiplexer is the pre-adder, gated by INMODE
-    (table 2-5: 00000 selects A, 00110 selects D), and takes no LUT. OPMODE and C act two cycles
-    after A, so that ``clear``, ``enable`` and ``c`` pass two flip-flops outside; a constant ``c``
-    costs none. The copies stay apart where the caller's signals do: drive each column from its own
-    registers.
+    (table 2-5: 00100 adds D to A, 00110 selects D), and takes no LUT. The copies stay apart where
+    the caller's signals do: drive each column from its own registers.
 
     A low ``enable`` adds nothing: X = Y = 0, Z = P through the registered OPMODE, and not the
     unregistered CEP, which would be the longest wire of the array. The registers have no reset: the
     first product of a sum has ``clear``.
 
+    Where a sum starts from 2^(n - 1) - 1, its high part, from bit n on, is the products' sum
+    rounded to nearest, ties down; ``tie`` is the pattern detector's (section Convergent Rounding,
+    ROUNDING_MODE1: the mask follows C): the low n bits are all ones, so that it was a tie.
+
     Members
     -------
-    a : signed(25), In. First choice of the multiplicand.
-    d : signed(25), In. Second choice of the multiplicand.
-    use_d : unsigned(1), In. Multiply ``d``, not ``a``.
+    a : signed(25), In. First summand of the multiplicand.
+    d : signed(25), In. Second summand of the multiplicand; wraps modulo 2^25.
+    only_d : unsigned(1), In. Multiply ``d``, not ``a + d``.
     b : signed(18), In. Multiplier.
-    c : signed(48), In. Value that a new sum starts from.
-    clear : unsigned(1), In. This product starts a new sum, from ``c``. Without ``enable``: ignored.
-    enable : unsigned(1), In. Low: ``p`` keeps its value and all other inputs are ignored.
+    c : signed(48), In. Value that a new sum starts from; for ``tie``, in all of its products.
+    clear : unsigned(1), In. This product starts a new sum, from ``c``. Not without ``enable``.
+    enable : unsigned(1), In. Low: ``p`` keeps its value.
+    fold : unsigned(1), In. Add ``below`` to ``p``. Not with ``enable``.
+    below : unsigned(48), In. The cascade: ``above`` of the DSP48E1 below, or 0.
     p : signed(48), Out. The sum.
+    tie : unsigned(1), Out. See above.
+    above : unsigned(48), Out. ``p`` for the cascade.
     """
 
-    #: Cycles from the inputs to ``p``: A, AD, M, P.
+    #: Cycles from the operands to ``p``: A, AD, M, P.
     LATENCY = 4
+    #: Cycles from the operands to their ``c``, ``clear``, ``enable``.
+    CONTROL = 2
 
-    a: In(signed(25))
-    d: In(signed(25))
-    use_d: In(1)
+    a: In(signed(_MULTIPLICAND))
+    d: In(signed(_MULTIPLICAND))
+    only_d: In(1)
     b: In(signed(18))
     c: In(signed(48))
     clear: In(1)
     enable: In(1)
+    fold: In(1)
+    below: In(48)
     p: Out(signed(48))
+    tie: Out(1)
+    above: Out(48)
 
     def elaborate(self, platform) -> Module:
         m = Module()
 
-        enable, clear, c = self.enable, self.clear & self.enable, self.c
-        for stage in range(self.LATENCY - 2):
-            delayed = (Signal(name=f"enable_{stage}", reset_less=True),
-                       Signal(name=f"clear_{stage}", reset_less=True),
-                       Signal(signed(48), name=f"c_{stage}", reset_less=True))
-            m.d.sync += [target.eq(value) for target, value in zip(delayed, (enable, clear, c))]
-            enable, clear, c = delayed
-
-        opmode = Signal(7)
-        m.d.comb += opmode.eq(_OPMODE_HOLD | clear << 4 | enable << 2 | enable)
+        # OPMODE (UG479 tables 2-7 to 2-9): X, Y = M or 0; Z = P, C. To fold: X = P, Z = PCIN.
+        opmode = Cat(self.enable, self.fold, self.enable, Const(0, 1), self.clear | self.fold,
+                     ~self.fold, Const(0, 1))
 
         enables = ("A2", "AD", "ALUMODE", "B1", "B2", "C", "CARRYIN", "CTRL", "D", "INMODE", "M",
                    "P")
@@ -82,13 +89,15 @@ class DSP48E1(wiring.Component):
             *(("i", f"CE{name}", Const(1, 1)) for name in enables),
             *(("i", f"RST{name}", Const(0, 1)) for name in resets),
             p_USE_DPORT="TRUE",
+            p_USE_PATTERN_DETECT="PATDET", p_SEL_MASK="ROUNDING_MODE1",
+            p_PATTERN=Const(-1, 48),
             i_CLK=ClockSignal(),
             # A[29:25] does not reach the multiplier: high, as UG479 table 2-2 asks of unused bits.
             i_A=self.a.as_unsigned() | Const(0b11111 << 25, 30),
             i_B=self.b,
-            i_C=c,
+            i_C=self.c,
             i_D=self.d,
-            i_INMODE=self.use_d << 1 | self.use_d << 2 | Const(0, 5),
+            i_INMODE=Cat(Const(0, 1), self.only_d, Const(1, 3)),
             i_OPMODE=opmode,
             # Only AREG = 2 and INMODE[0] use A1.
             i_CEA1=Const(0, 1),
@@ -100,7 +109,9 @@ class DSP48E1(wiring.Component):
             i_BCIN=Const(0, 18),
             i_CARRYCASCIN=Const(0, 1),
             i_MULTSIGNIN=Const(0, 1),
-            i_PCIN=Const(0, 48),
+            i_PCIN=self.below,
             o_P=self.p,
+            o_PATTERNDETECT=self.tie,
+            o_PCOUT=self.above,
         )
         return m

@@ -261,7 +261,7 @@ class Engine(wiring.Component):
             chosen.eq(1 << post.row_write_pair),
             rows.read_address.eq(Mux(self.selecting, selector.read_row, datapath.row_address)),
             selector.read_data.eq(rows.read_data),
-            datapath.row_data.eq(rows.read_data),
+            datapath.row_data.eq(rows.early_data),
         ]
         zero_row = Cat(post.row_write_data, Const(0, 2 * bits * (half - 1)))
         with m.If(selector.write_enable):
@@ -347,6 +347,7 @@ class Engine(wiring.Component):
             m.d.comb += [
                 ram.read_address.eq(Mux(storing, query_now.unit, lag)),
                 getattr(datapath, f"weight_data{half}").eq(ram.read_data),
+                getattr(datapath, f"weight_early{half}").eq(ram.early_data),
                 ram.write_enable.eq(Mux(wanted, datapath.slot_lanes, local)),
                 ram.write_address.eq(Mux(
                     wanted, getattr(datapath, f"weight_write_address{half}"), payload.unit)),

@@ -10,164 +10,172 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from .delay import delay
+from .rule import LaneRule, members
 
-__all__ = ["LaneUnit", "LaneUnits", "LaneRule"]
+__all__ = ["LaneUnit", "LaneUnits"]
 
-_SUM_BITS = 44
-#: Bits that the second stage looks at: 17 of the result and 15 of shift.
-_KEPT_BITS = 32
-
-
-def _same(bits: Value) -> Value:
-    """All ones or all zeros."""
-    return bits.all() | ~bits.any()
+#: The sum's sign: 4095 products of 24 and 9 bits, or of two elements shifted by 15.
+_SIGN = 44
 
 
-class LaneRule(wiring.Signature):
-    """The rule, decoded once for all lanes; stable while a job runs."""
+def _differ(bits: Value) -> Value:
+    """Neither all ones nor all zeros."""
+    return bits.any() & ~bits.all()
 
-    def __init__(self) -> None:
-        super().__init__({
-            "shift": Out(5),
-            "low_mask": Out(32),    # the bits of the sum that are rounded away, if ties matter
-            "tie": Out(1),          # round to even
-            "unit": Out(16),        # one-hot: the unit that remains (code's lowest bit, or 1)
-            "code_mask": Out(16),   # of code, or of code and master
-            "bottom": Out(16),      # the lowest code
-            "low_code": Out(15),    # bits of which one is set in all negative codes but the lowest
-            "acc_mask": Out(12),    # the accumulator's bits
-            "acc_sign": Out(12),    # one-hot: its sign bit, T
-            "event": Out(1),
-        })
+
+def _pick(index: Value, choices: list[Value]) -> Value:
+    """One of four."""
+    return Mux(index[1], Mux(index[0], choices[3], choices[2]),
+               Mux(index[0], choices[1], choices[0]))
 
 
 class LaneUnit(wiring.Component):
-    """One lane. Latency: 4 cycles from sum to ``value``, 6 from sum to ``slot_out``.
+    """One lane. Latency: 5 cycles from sum to ``value``, 6 from sum to ``slot_out``.
+
+    Slots are changed by the negative sum: x is the code plus the sum, or of the event rule T + A
+    plus the sum, less 1 (its start, :class:`tangente.rtl.rule.Decoder`), plus 1: so its sign says
+    the direction. Values are the sum.
 
     Members
     -------
-    sum0, sum1, half : In. The finished sums and which one this cycle's is.
+    sum0, sum1, tie0, tie1, half : In. The finished sums and which one this cycle's is.
     rule : In.
-    slot : In, 16. The slot, 3 cycles after the sum.
+    slot0, slot1 : In, 16. The slot, 3 cycles after the sum, masked; the other half's is zero.
     value : Out, signed E bits. Rounded and saturated sum; ``value_clipped`` with it.
     slot_out : Out, 16. Changed slot; ``slot_clipped`` with it.
     """
 
-    VALUE_LATENCY = 4
+    VALUE_LATENCY = 5
     SLOT_LATENCY = 6
 
     def __init__(self, config: Config) -> None:
         self.element_bits = config.element_bits
         super().__init__({
-            "sum0": In(signed(48)), "sum1": In(signed(48)), "half": In(1),
-            "rule": In(LaneRule()),
-            "slot": In(16),
+            "sum0": In(signed(48)), "sum1": In(signed(48)), "tie0": In(1), "tie1": In(1),
+            "half": In(1), "rule": In(LaneRule()), "slot0": In(16), "slot1": In(16),
             "value": Out(signed(config.element_bits)), "value_clipped": Out(1),
             "slot_out": Out(16), "slot_clipped": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        u = self._elaborate_round(m, *self._elaborate_choice(m))
-        limit = (1 << (self.element_bits - 1)) - 1
-        above, below = Signal(), Signal()
-        m.d.comb += [above.eq(u > limit), below.eq(u < -limit)]
-        m.d.sync += [
-            self.value.eq(Mux(above, limit, Mux(below, -limit, u[:self.element_bits].as_signed()))),
-            self.value_clipped.eq(above | below),
-        ]
-        self._elaborate_rule(m, u)
+        self._elaborate_decision(m, *self._elaborate_sum(m, *self._elaborate_shift(
+            m, *self._elaborate_choice(m))))
         return m
 
-    def _elaborate_choice(self, m: Module) -> list:
+    def _register(self, m: Module, name: str, value: Value) -> Signal:
+        """``value`` a cycle later; still while no sums are taken."""
+        register = Signal(value.shape(), name=name, reset_less=True)
+        with m.If(self.rule.active):
+            m.d.sync += register.eq(value)
+        return register
+
+    def _elaborate_choice(self, m: Module) -> tuple[Signal, ...]:
         """First stage: the half whose turn it is, shifted by 16 already if the shift is that large.
 
-        That is one multiplexer of four. Returns its low bits, its sign, whether the bits above are
-        anything but sign, and whether the 16 bits that went are zero.
+        That is one multiplexer of four. Returns 32 bits, the sign, whether what lies above is
+        anything but sign, and whether it was a tie.
         """
-        far, chosen = self.rule.shift[4], []
-        for total in (self.sum0[:_SUM_BITS].as_signed(), self.sum1[:_SUM_BITS].as_signed()):
-            high = total[_KEPT_BITS - 1:]
-            chosen.append((Mux(far, total >> 16, total)[:_KEPT_BITS], total[-1],
-                           ~far & ~_same(high), ~(far & total[:16].any())))
-        return [delay(m, Mux(self.half, one, zero), 1, name)
-                for zero, one, name in zip(*chosen, ("total", "sign", "over", "zero_low"))]
+        far = self.rule.shift[4]
+        chosen = []
+        for total, tie in ((self.sum0, self.tie0), (self.sum1, self.tie1)):
+            chosen.append((Mux(far, total[16:], total[:32]), total[_SIGN],
+                           _differ(total[31:_SIGN + 1]) & ~far, tie & self.rule.tie))
+        return tuple(self._register(m, name, Mux(self.half, one, zero))
+                     for zero, one, name in zip(*chosen, ("total", "sign", "over", "tie")))
 
-    def _elaborate_round(self, m: Module, total, sign, over, zero_low) -> Signal:
-        """Two stages: shifts by 0, 4, 8, 12, then by 0 to 3; ties to even; saturates to 17 bits."""
+    def _elaborate_shift(self, m: Module, total: Signal, sign: Signal, over: Signal,
+                         tie: Signal) -> tuple[Signal, ...]:
+        """Two stages: shifts by 0, 4, 8, 12, then by 0 to 3.
+
+        Slots are shifted by 15: so the upper bits are theirs only. Of values ten bits are kept.
+        Returns the shifted sum, its sign, whether that is all of it, and whether an odd tie is to
+        be rounded up.
+        """
         rule = self.rule
         coarse, fine = rule.shift[2:4], rule.shift[:2]
-        low_mask = Mux(rule.shift[4], rule.low_mask >> 16, rule.low_mask)[:_KEPT_BITS]
-        tie = delay(m, rule.tie & zero_low & ~(total & low_mask).any(), 1, "tie")
-        near = delay(m, (total.as_signed() >> (coarse << 2))[:20], 1, "near")
-        over = delay(m, over | (coarse < 3) & ~_same(total[27:])
-                     | (coarse < 2) & ~_same(total[23:28])
-                     | (coarse < 1) & ~_same(total[19:24]), 1, "near_over")
-        sign = delay(m, sign, 1, "near_sign")
-        result = Signal(signed(20))
-        m.d.comb += result.eq(near.as_signed() >> fine)
-        # No rule distinguishes sums beyond 17 bits.
-        over = over | ~_same(result[16:])
-        limit = Cat((~sign).replicate(16), sign)
-        even = Cat(~(tie & rule.unit[k]) for k in range(16))
-        u = Signal(signed(17), reset_less=True)
-        m.d.sync += u.eq(Mux(over, limit, result[:17] & Cat(even, Const(1, 1))).as_signed())
-        return u
+        beyond = (_differ(total[24:]) | (coarse != 3) & _differ(total[20:25])
+                  | ~coarse[1] & _differ(total[16:21]) | (coarse == 0) & _differ(total[12:17]))
+        near = self._register(m, "near", Cat(
+            _pick(coarse, [total[at:at + 13] for at in (0, 4, 8, 12)]), total[25:]))
+        over = self._register(m, "near_over", over | rule.value & beyond)
+        sign, tie = self._register(m, "near_sign", sign), self._register(m, "near_tie", tie)
+        beyond = _pick(fine, [_differ(near[at:13]) for at in (9, 10, 11)] + [Const(0)])
+        u = self._register(m, "u", Cat(
+            _pick(fine, [near[at:at + 10] for at in range(4)]), near[13:]))
+        more = self._register(m, "more", rule.event | tie & (near[:18] & rule.odd).any())
+        return (u, self._register(m, "u_sign", sign),
+                self._register(m, "u_over", over | rule.value & beyond), more)
 
-    def _elaborate_rule(self, m: Module, u: Signal) -> None:
-        """Three stages: x = A - u, or the code less u; what becomes of it; the code's step.
+    def _elaborate_sum(self, m: Module, u: Signal, sign: Signal, over: Signal,
+                       more: Signal) -> tuple[Signal, ...]:
+        """x, with the code beside it.
 
-        T is acc_sign, a power of two, and x is compared with multiples of it by looking at its
-        bits above and below T's. The accumulator is kept modulo 2 T, so T is added or taken by
-        turning one bit round.
+        The event rule's T + A has ones above it where the sum is positive, so that what reaches 2 T
+        carries out of the top, and zeros where it is not, so that what falls below 0 borrows.
         """
         rule = self.rule
-        sign = Signal()
-        m.d.comb += sign.eq((self.slot[:12] & rule.acc_sign).any())
-        kept = Mux(rule.event, rule.acc_mask, rule.code_mask)
-        extension = Mux(rule.event, ~rule.acc_mask | 0xF000, 0)[:16]
-        operand = Signal(signed(16))
-        step = Signal(signed(17))
-        m.d.comb += [
-            operand.eq((self.slot & kept | extension & sign.replicate(16)).as_signed()),
-            step.eq(Cat(u[:16] & (rule.code_mask | rule.event.replicate(16)), u[16]).as_signed()),
-        ]
-        x = Signal(signed(18), reset_less=True)
-        m.d.sync += x.eq(operand - step)
-        code = delay(m, self.slot & rule.code_mask, 1, "code")
+        slot = self.slot0 | self.slot1
+        upper = Cat(slot, slot[15], slot[15])
+        fill = (rule.event & ~sign).replicate(18)
+        operand = rule.fill & fill | ~rule.fill & (upper ^ rule.flip)
+        total = Cat(Const(1, 1), u, u[16]) + Cat(more, operand)
+        return (self._register(m, "x", total[1:19]), self._register(m, "kept", slot),
+                self._register(m, "x_sign", sign), self._register(m, "x_over", over))
 
-        negative = x[-1]
-        below_t = rule.acc_mask & ~rule.acc_sign
-        at_least = []   # |x| >= T, |x| >= 2 T
-        for mask in (below_t, rule.acc_mask):
-            wide = Cat(mask, Const(0, 5))
-            at_least.append(Mux(negative,
-                                ~((x[:17] | wide).all() & (x[:12] & mask).any()),
-                                (x[:17] & ~wide).any()))
-        moves, saturates = at_least
-        at_top = ~code[15] & ~(code ^ rule.code_mask)[:15].any()
-        at_bottom = code[15] & ~(code ^ rule.bottom)[:15].any()
-        at_end = Signal()
-        m.d.comb += at_end.eq(Mux(negative, at_bottom, at_top))
-        clamps = moves & (at_end | saturates)
-        # T - 1, or 1 - T modulo 2 T.
-        clamped = Mux(negative, Cat(~rule.acc_sign[0], rule.acc_sign[1:]), below_t)
-        acc = Mux(clamps, clamped, x[:12] ^ Mux(moves, rule.acc_sign, 0)) & rule.acc_mask
-        # The other rules: x is a multiple of the unit, so only its top bits tell.
-        outside = Mux(negative, ~(x[15:17].all() & ((x[:15] & rule.low_code).any()
-                                                    | ~rule.bottom[:15].any())), x[15:17].any())
-        most = Mux(negative, rule.bottom, rule.code_mask & 0x7FFF)
-        base = delay(m, Mux(rule.event, code | acc, Mux(outside, most, x[:16]))[:16], 1, "base")
-        goes = rule.event & moves & ~at_end
-        up, down = delay(m, goes & ~negative, 1, "up"), delay(m, goes & negative, 1, "down")
-        clipped = delay(m, Mux(rule.event, moves & at_end, outside), 1, "clipped")
-        # The code's mask is minus its unit.
-        m.d.sync += [
-            self.slot_out.eq(base + (rule.unit & up.replicate(16)
-                                     | rule.code_mask & down.replicate(16))),
-            self.slot_clipped.eq(clipped),
+    def _elaborate_decision(self, m: Module, x: Signal, code: Signal, sign: Signal,
+                            over: Signal) -> None:
+        """Two stages: what becomes of x; the code's step of the event rule."""
+        rule, bits = self.rule, self.element_bits
+        # Rounded: beyond the limits of its format?
+        top = Mux(rule.value, x[9], x[17])
+        wide = Mux(rule.value, _differ(x[bits - 1:10]), _differ(x[15:18]))
+        lowest = top & Mux(rule.value, ~x[:bits - 1].any(),
+                           rule.symm & ~(x[:15] & members(rule.limits)).any())
+        outside = over | wide | lowest
+        # Event: x = y, or y - 2 T where that carried; T is one bit.
+        upper = members(rule.upper)
+        high = ((x[:12] ^ x[17].replicate(12)) & upper).any() | _differ(x[12:18])
+        low = (x[:12] & ~upper).any()
+        moves, beyond, ends = Signal(), Signal(), Signal()
+        m.d.comb += [
+            moves.eq(over | (x[17] == sign) | sign & ~x[17] & ~high & ~low),
+            beyond.eq(over | (x[17] == sign) & (high | x[17] & ~low)),
+            ends.eq(self._is_last(code, sign)),
         ]
+        # Of each bit: x, or the sign turned if nothing moves, or the limit's; or the code's.
+        limited, other = Signal(), Signal()
+        m.d.comb += [
+            limited.eq(Mux(rule.event, beyond | moves & ends, outside)),
+            # Downwards; or nothing moves.
+            other.eq(Mux(limited, Mux(rule.event, sign & ~rule.single,
+                                      Mux(over | rule.value, sign, top)), rule.event & ~moves)),
+        ]
+        kind0, kind1, others = rule.kind0, rule.kind1, other.replicate(16)
+        base = self._register(m, "base", code & ~(kind0 | kind1) | (kind0 | kind1) & Mux(
+            limited, kind1 & ~kind0 | kind0 & ~(others ^ kind1), x[:16] ^ (kind0 & kind1 & others)))
+        raises = self._register(m, "raises", rule.event & moves & ~ends & ~sign)
+        lowers = self._register(m, "lowers", rule.event & moves & ~ends & sign)
+        clipped = self._register(m, "clipped", Mux(rule.event, moves & ends, outside))
+        m.d.comb += [self.value.eq(base[:bits].as_signed()), self.value_clipped.eq(clipped)]
+        # The code's mask is minus its unit; its complement and one is the unit.
+        step = ~rule.code & raises.replicate(16) | rule.code & lowers.replicate(16)
+        m.d.comb += [
+            self.slot_out.eq(self._register(m, "changed", (
+                Cat(Const(1, 1), base) + Cat(raises, step))[1:17])),
+            self.slot_clipped.eq(self._register(m, "slot_limit", clipped)),
+        ]
+
+    def _is_last(self, code: Signal, down: Signal) -> Value:
+        """Whether the code is the highest, or the lowest: one LUT for two bits."""
+        rule, differs = self.rule, []
+        for pair in range(7):
+            low, high = code[2 * pair + 1], code[2 * pair + 2]
+            uses_low, uses_high = rule.code[2 * pair + 1], rule.code[2 * pair + 2]
+            unit = rule.lowest[pair]
+            differs.append(uses_high & (high ^ (~down | unit & ~uses_low))
+                           | uses_low & (low ^ (~down | unit)))
+        return (code[15] == down) & ~Cat(differs).any()
 
 
 class LaneUnits(wiring.Component):
@@ -175,7 +183,7 @@ class LaneUnits(wiring.Component):
 
     Members
     -------
-    sums0_{l}, sums1_{l}, half, slots, rule : In. See :class:`LaneUnit`.
+    sums0_{l}, sums1_{l}, ties0, ties1, half, slots0, slots1, rule : In. See :class:`LaneUnit`.
     values : Out, lanes x E.
     slots_out : Out, lanes x 16.
     value_clipped, slot_clipped : Out, lanes bits each.
@@ -186,7 +194,8 @@ class LaneUnits(wiring.Component):
         lanes = config.lanes
         super().__init__({
             **{f"sums{half}_{lane}": In(signed(48)) for half in (0, 1) for lane in range(lanes)},
-            "half": In(1), "slots": In(lanes * 16), "rule": In(LaneRule()),
+            "ties0": In(lanes), "ties1": In(lanes), "half": In(1), "rule": In(LaneRule()),
+            "slots0": In(lanes * 16), "slots1": In(lanes * 16),
             "values": Out(lanes * config.element_bits), "slots_out": Out(lanes * 16),
             "value_clipped": Out(lanes), "slot_clipped": Out(lanes),
         })
@@ -200,8 +209,10 @@ class LaneUnits(wiring.Component):
             m.d.comb += [
                 unit.sum0.eq(getattr(self, f"sums0_{lane}")),
                 unit.sum1.eq(getattr(self, f"sums1_{lane}")),
+                unit.tie0.eq(self.ties0[lane]), unit.tie1.eq(self.ties1[lane]),
                 unit.half.eq(self.half),
-                unit.slot.eq(self.slots[lane * 16:lane * 16 + 16]),
+                unit.slot0.eq(self.slots0[lane * 16:lane * 16 + 16]),
+                unit.slot1.eq(self.slots1[lane * 16:lane * 16 + 16]),
                 self.values[lane * bits:lane * bits + bits].eq(unit.value),
                 self.slots_out[lane * 16:lane * 16 + 16].eq(unit.slot_out),
                 self.value_clipped[lane].eq(unit.value_clipped),

@@ -24,6 +24,7 @@ class Ram(wiring.Component):
     -------
     read_address : In. Word to read; ``read_data`` shows it :data:`LATENCY` cycles later.
     read_data : Out.
+    early_data : Out. The same a cycle earlier, from the array: to be registered at once.
     write_enable : In, ``width / granularity`` bits.
     write_address, write_data : In.
     """
@@ -39,7 +40,7 @@ class Ram(wiring.Component):
         self.width, self.depth = width, depth
         super().__init__({
             "read_address": In(ceil_log2(depth)),
-            "read_data": Out(width),
+            "read_data": Out(width), "early_data": Out(width),
             "write_enable": In(width // self.granularity),
             "write_address": In(ceil_log2(depth)),
             "write_data": In(width),
@@ -51,7 +52,7 @@ class Ram(wiring.Component):
         write = ram.write_port(granularity=self.granularity)
         read = ram.read_port()
         m.d.comb += [
-            read.addr.eq(self.read_address),
+            read.addr.eq(self.read_address), self.early_data.eq(read.data),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
             write.en.eq(self.write_enable),

@@ -13,8 +13,8 @@ from amaranth.lib import data
 from .dsp48e1 import DSP48E1
 from .ram import Ram
 
-__all__ = ["Kind", "Uop", "WEIGHT_READ", "OPERANDS", "SUM", "DEEP", "SLOT_READ", "SLOT_WRITE",
-           "ROW_WRITE", "CAPTURED"]
+__all__ = ["Kind", "Uop", "WEIGHT_READ", "ROW_READ", "OPERANDS", "SUM", "DEEP", "SLOT_READ",
+           "SLOT_WRITE", "ROW_WRITE", "CAPTURED"]
 
 
 class Kind(enum.IntEnum):
@@ -40,8 +40,9 @@ Uop = data.StructLayout({
     "first": 1, "last": 1, "final": 1, "even": 1, "odd": 1,
 })
 
-#: Weight and row addresses wait for the scalar's two broadcast registers.
+#: Weight and row addresses wait for the scalar's broadcast register; the row has one register more.
 WEIGHT_READ = 2
+ROW_READ = 1
 #: Operands stand at the DSP's inputs.
 OPERANDS = WEIGHT_READ + Ram.LATENCY
 #: The sum with the product stands at P.
@@ -54,6 +55,6 @@ SLOT_READ = SUM + 3 - Ram.LATENCY
 #: UPD: the changed slot is written.
 SLOT_WRITE = SUM + 6
 #: OWN, DEEP: the rounded row is written.
-ROW_WRITE = SUM + 4
+ROW_WRITE = SUM + 5
 #: MVA, MVR: the sum of both halves is captured.
 CAPTURED = SUM + 2

@@ -66,4 +66,4 @@ def test_component_equals_integers(tmp_path: pathlib.Path) -> None:
                  build_args=[*MAKEFLAGS, "-Wno-fatal"])
     runner.test(hdl_toplevel="lane", test_module="dsp48e1", test_dir=BENCHES,
                 build_dir=tmp_path / "build", results_xml=str(tmp_path / "results.xml"),
-                extra_env={"LATENCY": str(DSP48E1.LATENCY)})
+                extra_env={"LATENCY": str(DSP48E1.LATENCY), "CONTROL": str(DSP48E1.CONTROL)})

@@ -7,14 +7,18 @@ import functools
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Mux, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit_bench import UnitBench
 
 from tangente.golden import lfsr, update
-from tangente.golden.config import preset
+from tangente.golden.config import Config, preset
 from tangente.golden.formats import requantise
 from tangente.rtl.lane_unit import LaneUnit
+from tangente.rtl.rule import Decoder, Pools, StartRule
 
 CONFIG = preset("tiny")
 #: Bounds of a rounded sum: DEEP adds 4095 products of a 16-bit code, a slope and an element.
@@ -24,69 +28,97 @@ _SETTINGS = settings(max_examples=80, derandomize=True, deadline=None)
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What the datapath decodes for the lanes; the names are those of LaneRule."""
+    """A job's format; the names are those of Decoder."""
 
-    shift: int
-    low_mask: int
-    tie: int
-    unit: int
-    code_mask: int
-    bottom: int
-    low_code: int
-    acc_mask: int
-    acc_sign: int
-    event: int
+    value: int = 0
+    update: int = 0
+    event: int = 0
+    stochastic: int = 0
+    master: int = 0
+    asymm: int = 0
+    code_bits: int = 9
+    acc_bits: int = 4
+    shift: int = 0
 
-    @classmethod
-    def value(cls, shift: int) -> Rule:
-        """A rounded value, no slot."""
-        return cls(shift=shift, low_mask=(1 << shift) - 1, tie=int(shift > 0), unit=1,
-                   code_mask=0xFF00, bottom=0x8100, low_code=0x7F00, acc_mask=15, acc_sign=8,
-                   event=0)
 
-    @classmethod
-    def make(cls, shift: int, code_bits: int, acc_bits: int, *, event: bool = False,
-             stochastic: bool = False, master: bool = False, asymm: bool = False) -> Rule:
-        """An update rule; the same arguments make golden's :func:`update.form`."""
-        total = code_bits + (acc_bits if master else 0)
-        unit, code = 1 << (16 - total), 1 << (16 - code_bits)
-        nearest = not (event or stochastic)
-        dropped = shift + 16 - total if nearest else 0
-        return cls(shift=shift, low_mask=(1 << dropped) - 1, tie=int(dropped > 0), unit=unit,
-                   code_mask=-unit & 0xFFFF, bottom=0x8000 | (0 if asymm else code),
-                   low_code=-code & 0x7FFF, acc_mask=(1 << acc_bits) - 1,
-                   acc_sign=1 << acc_bits >> 1, event=int(event))
+class Ruled(wiring.Component):
+    """A lane unit with the decoder of its rule."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__({
+            **{field.name: In(5) for field in dataclasses.fields(Rule)},
+            "sum0": In(signed(48)), "sum1": In(signed(48)), "tie0": In(1), "tie1": In(1),
+            "half": In(1), "slot": In(16), "slot_half": In(1),
+            "start": Out(StartRule()),
+            "value_out": Out(signed(config.element_bits)), "value_clipped": Out(1),
+            "slot_out": Out(16), "slot_clipped": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.decoder = decoder = Decoder(self.config)
+        m.submodules.unit = self.unit = unit = LaneUnit(self.config)
+        wiring.connect(m, decoder.lane, unit.rule)
+        wiring.connect(m, decoder.start, wiring.flipped(self.start))
+        m.d.comb += [getattr(decoder, field.name).eq(getattr(self, field.name))
+                     for field in dataclasses.fields(Rule)]
+        m.d.comb += [
+            unit.sum0.eq(self.sum0), unit.sum1.eq(self.sum1), unit.tie0.eq(self.tie0),
+            unit.tie1.eq(self.tie1), unit.half.eq(self.half),
+            unit.slot0.eq(Mux(self.slot_half, 0, self.slot & decoder.slot_mask)),
+            unit.slot1.eq(Mux(self.slot_half, self.slot & decoder.slot_mask, 0)),
+            self.value_out.eq(unit.value), self.value_clipped.eq(unit.value_clipped),
+            self.slot_out.eq(unit.slot_out), self.slot_clipped.eq(unit.slot_clipped),
+        ]
+        return m
 
 
 class LaneBench(UnitBench):
-    """Runs pairs of sum and slot, one a cycle, the halves in turn or as told."""
+    """Runs pairs of product sum and slot, one a cycle, the halves in turn or as told."""
 
-    async def task(self, ctx, rule: Rule, sums: list[int], slots: list[int],
-                   halves: list[int]) -> list[tuple[int, int, int, int]]:
-        """Of each sum (value, value_clipped, slot_out, slot_clipped)."""
+    async def task(self, ctx, rule: Rule, products: list[int], random: list[int],
+                   slots: list[int], halves: list[int]) -> list[tuple[int, int, int, int]]:
+        """Of each sum (value, value_clipped, slot_out, slot_clipped).
+
+        products : what the multipliers add to the sum's start. random : the lane's random places.
+        """
         dut = self.dut
         for field in dataclasses.fields(rule):
-            ctx.set(getattr(dut.rule, field.name), getattr(rule, field.name))
-        await ctx.tick().repeat(dut.SLOT_LATENCY)
+            ctx.set(getattr(dut, field.name), getattr(rule, field.name))
+        await ctx.tick().repeat(LaneUnit.SLOT_LATENCY + 1)
+        mask, top = ctx.get(dut.start.mask), ctx.get(dut.start.top)
+        places = 0
+        for index, pool in enumerate(Pools):
+            if ctx.get(dut.start.random) >> index & 1:
+                places |= sum(1 << place for place in pool)
         values, changed = [], []
-        for cycle in range(len(sums) + dut.SLOT_LATENCY):
-            half = halves[cycle] if cycle < len(sums) else 0
-            total = sums[cycle] if cycle < len(sums) else 0
+        for cycle in range(len(products) + LaneUnit.SLOT_LATENCY):
+            half = halves[cycle] if cycle < len(products) else 0
+            start = mask & ~(places & random[cycle] if cycle < len(products) else 0)
+            start |= top * (-1 << lfsr.PLACES)
+            total = start + (products[cycle] if cycle < len(products) else 0)
+            # As the pattern detector: all ones where the start is, and one place above.
+            tie = ~total & (start << 1 | 1) & (1 << 48) - 1 == 0
             ctx.set(dut.half, half)
             # The other half's sum is unfinished: anything.
             ctx.set(dut.sum1 if half else dut.sum0, total)
             ctx.set(dut.sum0 if half else dut.sum1, ~total)
-            ctx.set(dut.slot, slots[cycle - 3] if 3 <= cycle < len(sums) + 3 else 0x5A5A)
-            values.append((ctx.get(dut.value), ctx.get(dut.value_clipped)))
+            ctx.set(dut.tie1 if half else dut.tie0, tie)
+            ctx.set(dut.tie0 if half else dut.tie1, not tie)
+            late = cycle - 3
+            ctx.set(dut.slot, slots[late] if 0 <= late < len(products) else 0x5A5A)
+            ctx.set(dut.slot_half, halves[late] if 0 <= late < len(products) else 0)
+            values.append((ctx.get(dut.value_out), ctx.get(dut.value_clipped)))
             changed.append((ctx.get(dut.slot_out), ctx.get(dut.slot_clipped)))
             await ctx.tick()
-        values = values[dut.VALUE_LATENCY:dut.VALUE_LATENCY + len(sums)]
-        return [(*value, *slot) for value, slot in zip(values, changed[dut.SLOT_LATENCY:])]
+        values = values[LaneUnit.VALUE_LATENCY:]
+        return [(*value, *slot) for value, slot in zip(values, changed[LaneUnit.SLOT_LATENCY:])]
 
 
 @functools.cache
 def bench(element_bits: int = CONFIG.element_bits) -> LaneBench:
-    return LaneBench(LaneUnit(dataclasses.replace(CONFIG, element_bits=element_bits)))
+    return LaneBench(Ruled(dataclasses.replace(CONFIG, element_bits=element_bits)))
 
 
 @st.composite
@@ -111,10 +143,15 @@ def slots(draw: st.DrawFn, code_bits: int, acc_bits: int) -> int:
     return draw(st.one_of(st.just(special), st.integers(0, 0xFFFF)))
 
 
-def run(rule: Rule, preloaded: list[int], before: list[int], data: st.DataObject,
+def products(rule: Rule, sums: list[int]) -> list[int]:
+    """What the array adds for these sums: for slots, the negative, shifted to their place."""
+    return [-total << 15 - rule.shift % 16 for total in sums] if rule.update else sums
+
+
+def run(rule: Rule, sums: list[int], random: list[int], before: list[int], data: st.DataObject,
         element_bits: int = CONFIG.element_bits) -> list[tuple[int, int, int, int]]:
     halves = data.draw(st.lists(st.integers(0, 1), min_size=len(before), max_size=len(before)))
-    return bench(element_bits).run(rule, preloaded, before, halves)
+    return bench(element_bits).run(rule, products(rule, sums), random, before, halves)
 
 
 def as_array(words: list[int]) -> np.ndarray:
@@ -153,12 +190,11 @@ def test_rules(name: str, data: st.DataObject) -> None:
     state = data.draw(st.integers(1, (1 << 64) - 1)) if form.random else None
     expected = as_array(before).reshape(-1, 2).copy()
     totals = np.array(d, np.int64).reshape(-1, 2)
-    start = np.full_like(totals, (1 << form.down >> 1) if form.nearest else 0)
-    if state is not None:
-        start += lfsr.random_bits(state, 7 + np.arange(len(totals), dtype=np.uint64), 1,
-                                  form.down)
-    rule = Rule.make(shift, code_bits, acc_bits, asymm=asymm, **RULES[name])
-    result = run(rule, (totals + start).ravel().tolist(), before, data)
+    random = lfsr.random_bits(state or 1, 7 + np.arange(len(totals), dtype=np.uint64), 1, 0,
+                              lfsr.PLACES)
+    rule = Rule(update=1, shift=shift, code_bits=code_bits, acc_bits=acc_bits, asymm=asymm,
+                **RULES[name])
+    result = run(rule, d, random.ravel().tolist(), before, data)
     count = update.apply(expected, totals, np.ones(len(totals), np.bool_), state, 7, form)
     assert [changed for _, _, changed, _ in result] == (
         expected.view(np.uint16).ravel().tolist())
@@ -170,9 +206,8 @@ def test_rules(name: str, data: st.DataObject) -> None:
 def test_values(element_bits: int, shift: int, data: st.DataObject) -> None:
     """DRV: rounded to nearest even, saturated to an element."""
     total = data.draw(st.lists(sums(shift, 2 << element_bits, SUM_MAX), min_size=1, max_size=24))
-    rule = Rule.value(shift)
-    preloaded = [value + (1 << shift >> 1) for value in total]
-    result = run(rule, preloaded, [0] * len(total), data, element_bits)
+    rule = Rule(value=1, shift=shift)
+    result = run(rule, total, [0] * len(total), [0x5A5A] * len(total), data, element_bits)
     for value, (rounded, clipped, *_) in zip(total, result):
         expected, count = requantise(np.array([value]), shift, element_bits)
         assert (rounded, clipped) == (int(expected[0]), count)
@@ -192,13 +227,12 @@ def test_every_slot(code_bits: int, name: str, asymm: bool) -> None:
              for step in range(-10, 11)]
     before = [slot for _, slot in cases]
     d = [step << form.down for step, _ in cases]
-    rule = Rule.make(0, code_bits, acc_bits, asymm=asymm, **RULES[name])
-    half = (1 << form.down >> 1) if form.nearest else 0
-    result = bench().run(rule, [total + half for total in d], before,
+    rule = Rule(update=1, code_bits=code_bits, acc_bits=acc_bits, asymm=asymm, **RULES[name])
+    result = bench().run(rule, products(rule, d), [0] * len(d), before,
                          [i % 2 for i in range(len(cases))])
     expected = as_array(before).reshape(-1, 2).copy()
-    totals = np.array(d, np.int64).reshape(-1, 2)
-    count = update.apply(expected, totals, np.ones(len(totals), np.bool_), None, 0, form)
+    count = update.apply(expected, np.array(d, np.int64).reshape(-1, 2),
+                         np.ones(len(expected), np.bool_), None, 0, form)
     assert [changed for _, _, changed, _ in result] == (
         expected.view(np.uint16).ravel().tolist())
     assert sum(clipped for *_, clipped in result) == count

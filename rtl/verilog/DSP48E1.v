@@ -6,10 +6,11 @@
 //
 // Modelled: both A and B registers, D, AD, C, M, P and the control registers with their enables and
 // resets; the pre-adder; X, Y and Z multiplexers with the 17-bit shifts; add and subtract; CARRYIN;
-// the A, B and P cascades.
-// Not modelled, and zero: CARRYOUT, CARRYCASCOUT, MULTSIGNOUT, the pattern detector and its flags.
-// Refused with $fatal: SIMD, pattern detection, inverted pins, CARRYINSEL other than CARRYIN, the
-// logic unit (ALUMODE[3:2] != 0) and Z = P for wide MACC extension (OPMODE[6:4] = 100).
+// the A, B and P cascades; PATTERNDETECT of a fixed pattern.
+// Not modelled, and zero: CARRYOUT, CARRYCASCOUT, MULTSIGNOUT, the pattern detector's other flags.
+// Refused with $fatal: SIMD, SEL_PATTERN = C, the automatic reset, inverted pins, CARRYINSEL other
+// than CARRYIN, the logic unit (ALUMODE[3:2] != 0) and Z = P for wide MACC extension (OPMODE[6:4] =
+// 100).
 `default_nettype none
 
 module DSP48E1 #(
@@ -96,8 +97,8 @@ module DSP48E1 #(
 );
     initial begin
         if (USE_SIMD != "ONE48") $fatal(1, "DSP48E1 model: USE_SIMD must be ONE48");
-        if (USE_PATTERN_DETECT != "NO_PATDET" || AUTORESET_PATDET != "NO_RESET")
-            $fatal(1, "DSP48E1 model: pattern detection is not modelled");
+        if (SEL_PATTERN != "PATTERN" || AUTORESET_PATDET != "NO_RESET")
+            $fatal(1, "DSP48E1 model: SEL_PATTERN = C and the automatic reset are not modelled");
         if ({IS_ALUMODE_INVERTED, IS_CARRYIN_INVERTED, IS_CLK_INVERTED, IS_INMODE_INVERTED,
              IS_OPMODE_INVERTED} != 18'd0)
             $fatal(1, "DSP48E1 model: inverted pins are not modelled");
@@ -224,14 +225,23 @@ module DSP48E1 #(
     assign P = PREG == 0 ? result : p_q;
     assign PCOUT = P;
 
+    // Section Pattern Detect Logic, table 2-3: a mask bit of 1 leaves that bit out.
+    wire [47:0] mask = SEL_MASK == "C" ? c : SEL_MASK == "ROUNDING_MODE1" ? {~c[46:0], 1'b0}
+                     : SEL_MASK == "ROUNDING_MODE2" ? {~c[45:0], 2'b0} : MASK;
+    wire found = USE_PATTERN_DETECT == "PATDET" && ((result ^ PATTERN) & ~mask) == 48'd0;
+    reg found_q = 1'b0;
+    always @(posedge CLK)
+        if (RSTP) found_q <= 1'b0;
+        else if (CEP) found_q <= found;
+    assign PATTERNDETECT = PREG == 0 ? found : found_q;
+
     assign CARRYOUT = 4'd0;
-    assign {CARRYCASCOUT, MULTSIGNOUT, OVERFLOW, UNDERFLOW, PATTERNDETECT, PATTERNBDETECT} = 6'd0;
+    assign {CARRYCASCOUT, MULTSIGNOUT, OVERFLOW, UNDERFLOW, PATTERNBDETECT} = 5'd0;
     /* verilator lint_on PROCASSINIT */
     /* verilator lint_on WIDTHEXPAND */
 
     /* verilator lint_off UNUSEDSIGNAL */
-    wire unmodelled = &{1'b0, CARRYCASCIN, MULTSIGNIN, CARRYINSELREG[0], MASK[0], PATTERN[0],
-                        SEL_MASK == "MASK", SEL_PATTERN == "PATTERN"};
+    wire unmodelled = &{1'b0, CARRYCASCIN, MULTSIGNIN, CARRYINSELREG[0]};
     /* verilator lint_on UNUSEDSIGNAL */
 endmodule
 

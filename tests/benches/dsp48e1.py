@@ -6,7 +6,7 @@ import random
 import cocotb
 from cocotb.triggers import Timer
 
-LATENCY = int(os.environ["LATENCY"])
+LATENCY, CONTROL = int(os.environ["LATENCY"]), int(os.environ["CONTROL"])
 
 
 def wrap(value: int) -> int:
@@ -26,21 +26,47 @@ async def sums(dut) -> None:
     rng = random.Random(479)
     expected: list[int | None] = [None] * LATENCY
     total = None
-    for _ in range(5000):
-        a, d, b, c = (draw(rng, bits) for bits in (25, 25, 18, 48))
-        use_d, clear, enable = rng.random() < 0.5, rng.random() < 0.1, rng.random() < 0.8
+    added = 0
+    control = [(0, False, False, False, 0)] * CONTROL
+    # Bits that a sum is rounded by, or 0 where ``c`` is anything.
+    ties = rounding = 0
+    for _ in range(20000):
+        a, d, b, c, below = (draw(rng, bits) for bits in (25, 25, 18, 48, 48))
+        only_d, clear, enable = rng.random() < 0.5, rng.random() < 0.1, rng.random() < 0.8
+        fold = not enable and rng.random() < 0.3
+        clear &= enable
+        if clear and rng.random() < 0.8:
+            rounding = rng.choice([1, 2, 3, rng.randrange(1, 46)])
+        if rounding:
+            c = (1 << rounding - 1) - 1
+            if not clear and rng.random() < 0.02:
+                rounding = 0
+        if rounding and rng.random() < 0.5:
+            b, a, d = 1 << rng.randrange(17), 1 << rng.randrange(24), 0
         if enable:
+            multiplicand = d if only_d else (a + d + (1 << 24)) % (1 << 25) - (1 << 24)
             start = c if clear else total
-            total = None if start is None else wrap(start + (d if use_d else a) * b)
-        expected.append(total)
+            total = None if start is None else wrap(start + multiplicand * b)
+        elif fold and total is not None:
+            total = wrap(total + below)
+        low = (1 << rounding) - 1
+        expected.append(None if total is None
+                        else (total, total & low == low if rounding else None))
+        control.append((c, clear, enable, fold, below))
 
-        dut.a.value, dut.d.value, dut.b.value, dut.c.value = a, d, b, c
-        dut.use_d.value, dut.clear.value, dut.enable.value = use_d, clear, enable
+        dut.a.value, dut.d.value, dut.b.value, dut.only_d.value = a, d, b, only_d
+        # The cascade has no register: it is added in the cycle after ``fold``.
+        dut.below.value = added & (1 << 48) - 1
+        dut.c.value, dut.clear.value, dut.enable.value, dut.fold.value, added = control.pop(0)
         dut.clk.value = 0
         await Timer(1, "ns")
         now = expected.pop(0)
         if now is not None:
-            assert dut.p.value.to_signed() == now
+            assert dut.p.value.to_signed() == dut.above.value.to_signed() == now[0]
+            if now[1] is not None:
+                assert bool(dut.tie.value) == now[1]
+                ties += now[1]
         dut.clk.value = 1
         await Timer(1, "ns")
     assert total is not None
+    assert ties > 100
