@@ -38,7 +38,10 @@ _MEMORY_LUTS = {"SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1D":
                 "RAM128X1D": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4}
 #: No pads and no clock buffer: a block's ports are wires of the accelerator.
 _SYNTHESIS = "synth_xilinx -family xc7 -abc9 -noiopad -noclkbuf -top {name}"
-_SCRIPT = ("read_verilog {name}.v; " + _SYNTHESIS + " {flatten}; flatten; opt_clean; "
+#: Picoseconds, by the mapper's own delays, that a path may take: about eight LUTs. Where there is
+#: time left, it saves LUTs; else it would make every path as short as it can.
+_PERIOD = 5000
+_SCRIPT = (f"scratchpad -set abc9.D {_PERIOD}; read_verilog {{name}}.v; " + _SYNTHESIS + " {flatten}; flatten; opt_clean; "
            "tee -q -o stat.json stat -json -tech xilinx; write_blif -gates -param {name}.blif")
 #: Seconds between two signs of life while Yosys runs.
 _INTERVAL = 30.0

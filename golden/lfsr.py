@@ -3,8 +3,8 @@
 It never depends on the cycle, so stalls change nothing. One 64-bit xorshift state advances once per
 UPD that asks for random bits (Marsaglia, "Xorshift RNGs", J. Stat. Soft. 8(14), 2003: triple 13, 7,
 17). For each weight word the state is mixed with the word's address, and the mixed word spread to
-128 *wires*, parities of three of its bits. Each lane has a wire for each bit of the sum that it may
-start from: no gate of its own.
+*wires*, parities of three of its bits. Each lane has a wire for each bit that its sum may start
+from, its *places*; places far apart share wires, of other lanes.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MASK", "PLACES", "WIRES", "DIFFUSIONS", "KEYS", "advance", "mix", "wires", "lane_wires",
-           "lane_masks", "random_bits"]
+__all__ = ["MASK", "PLACES", "WINDOW", "DIFFUSIONS", "KEYS", "advance", "mix", "wires",
+           "lane_wires", "lane_masks", "random_bits"]
 
 MASK = (1 << 64) - 1
-#: Bits of a lane's sum that may be random: a slot's lowest bit lies at 15 or 31, its code's up to 14
-#: higher, and random bits below that.
+#: Bits of a lane's sum that may be random: a slot's lowest bit lies at 15 or 31, its code's up to
+#: 14 higher, and random bits below that.
 PLACES = 45
-#: Parities that the lanes share.
-WIRES = 128
+#: Places side by side, at least, whose bits are wires of their own in all lanes.
+WINDOW = 4
+#: Wires at least: those of a lane are to be linearly independent.
+_WIRES = 128
 #: Rotations of the three diffusions, and of the state where it is added after the first two.
 DIFFUSIONS = ((7, 19, 30, 45), (5, 22, 39, 53), (11, 24, 35, 58))
 KEYS = (32, 13)
@@ -61,19 +63,25 @@ def mix(state: int, word: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return _diffuse(y, *DIFFUSIONS[2])
 
 
+def _window(lanes: int) -> int:
+    """Places whose bits are wires of their own in all lanes."""
+    return max(WINDOW, -(-_WIRES // (2 * lanes)))
+
+
 @functools.lru_cache
-def wires() -> tuple[tuple[int, int, int], ...]:
+def wires(lanes: int) -> tuple[tuple[int, int, int], ...]:
     """Three distinct bit numbers of the mixed word for each wire.
 
     Drawn by the generator itself from a fixed state, so that the table needs no file. No three
     serve twice: any two wires are independent.
     """
-    state, table = 0x9E3779B97F4A7C15, []
-    while len(table) < WIRES:
+    state = 0x9E3779B97F4A7C15
+    table: dict[tuple[int, int, int], None] = {}
+    while len(table) < 2 * lanes * _window(lanes):
         state = advance(state)
         first, second, third = sorted((state & 63, state >> 6 & 63, state >> 12 & 63))
-        if first < second < third and (first, second, third) not in table:
-            table.append((first, second, third))
+        if first < second < third:
+            table[first, second, third] = None
     return tuple(table)
 
 
@@ -81,40 +89,37 @@ def wires() -> tuple[tuple[int, int, int], ...]:
 def lane_wires(lanes: int) -> tuple[tuple[int, ...], ...]:
     """For lane l of half h, at index h * lanes + l: the wire at each of its :data:`PLACES`.
 
-    The wires of one lane are linearly independent: its bits are independent where the state's are.
-    At one place no wire serves a second lane before all wires serve one.
+    Places :func:`_window` apart share their wires, another lane each. The wires of one lane are
+    linearly independent: its bits are independent where the state's are.
     """
-    vectors = [sum(1 << tap for tap in taps) for taps in wires()]
+    vectors = [sum(1 << tap for tap in taps) for taps in wires(lanes)]
+    window, count = _window(lanes), 2 * lanes
     state = 0xD1B54A32D192ED03
-    unused: list[list[int]] = [[] for _ in range(PLACES)]
-    table = []
-    for _ in range(2 * lanes):
-        basis: dict[int, int] = {}
-        chosen = []
-        for place in range(PLACES):
-            tried: list[int] = []
-            while True:
-                if not unused[place]:
-                    unused[place] = [wire for wire in range(WIRES) if wire not in tried]
-                state = advance(state)
-                wire = unused[place].pop(state % len(unused[place]))
-                vector = vectors[wire]
-                while vector and vector.bit_length() in basis:
-                    vector ^= basis[vector.bit_length()]
-                if vector:
-                    break
-                tried.append(wire)
-            unused[place] += tried
-            basis[vector.bit_length()] = vector
-            chosen.append(wire)
-        table.append(tuple(chosen))
-    return tuple(table)
+    bases: list[dict[int, int]] = [{} for _ in range(count)]
+    columns: list[list[int]] = []
+    while len(columns) < PLACES:
+        state = advance(state)
+        place = len(columns)
+        column = [place % window * count + (lane + state) % count for lane in range(count)]
+        reduced = [_reduce(basis, vectors[wire]) for basis, wire in zip(bases, column)]
+        if all(reduced):
+            for basis, vector in zip(bases, reduced):
+                basis[vector.bit_length()] = vector
+            columns.append(column)
+    return tuple(zip(*columns))
+
+
+def _reduce(basis: dict[int, int], vector: int) -> int:
+    """What is left of ``vector`` less its part in the span of ``basis``, by highest bits."""
+    while vector and vector.bit_length() in basis:
+        vector ^= basis[vector.bit_length()]
+    return vector
 
 
 @functools.lru_cache
 def lane_masks(lanes: int) -> npt.NDArray[np.uint8]:
     """The taps of :func:`lane_wires` as an array (2 * lanes, PLACES, 3)."""
-    return np.array(wires(), np.uint8)[np.array(lane_wires(lanes))]
+    return np.array(wires(lanes), np.uint8)[np.array(lane_wires(lanes))]
 
 
 def random_bits(state: int, words: npt.NDArray[np.uint64], lanes: int, first: int,

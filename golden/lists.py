@@ -59,7 +59,7 @@ _FILTER_CYCLES = 4
 _SORTED_CYCLES = 3
 # TOP: from an offer's issue until the topers can take it; from its verdict's offer until its source
 # can be issued again.
-_ARRIVAL_CYCLES = 24
+_ARRIVAL_CYCLES = 25
 _AGAIN_CYCLES = 4
 # Looking at a vector; reading slopes, or the shared list beside; live neurons; of a tile.
 _LOOKING_CYCLES = 2

@@ -13,8 +13,8 @@ lowest code L = -(2^(n-1) - 1) (SYMM) or -2^(n-1) (ASYMM), the highest being 2^(
   by one and T is taken from x; if x <= -T down by one, T added. At the last code nothing moves and
   A clamps to +-(T - 1).
 
-Random bits are those of the places (:mod:`tangente.golden.lfsr`) at which d stands in the lane's sum:
-a slot's lowest bit is bit 15 of the sum, or bit 31 from shift 16 on.
+Random bits are those of the places (:mod:`tangente.golden.lfsr`) at which d stands in the lane's
+sum: a slot's lowest bit is bit 15 of the sum, or bit 31 from shift 16 on.
 
 A rule is a row of eight integers, :class:`Form`, which the compiled loops and the RTL's lane units
 take alike.

@@ -51,6 +51,8 @@ class MacArray(wiring.Component):
     use_slope : In. V is the slope of ReLU at the element; likewise.
     random : In, 64. The mixed word of half 0's operands.
     start : In. See :class:`tangente.rtl.rule.StartRule`.
+    together : In. Half 1's operands stand with half 0's (its row and random bits are then wrong
+        but for those of half 0's cycle); stable while a job runs.
     fold : In. Half 1's sums take half 0's, :data:`DSP48E1.LATENCY` + 1 cycles later; no products
         then.
     slots0, slots1 : Out, lanes x 16. The masked word of each half.
@@ -71,7 +73,7 @@ class MacArray(wiring.Component):
             }
         super().__init__(members | {
             "row": In(lanes * bits), "use_row": In(1), "use_slope": In(1), "random": In(64),
-            "start": In(StartRule()), "fold": In(1)})
+            "together": In(1), "start": In(StartRule()), "fold": In(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -142,14 +144,15 @@ class MacArray(wiring.Component):
         Loaded for the first product of a sum; zero once where no sum starts from anything.
         """
         start, lanes = self.start, self.config.lanes
-        wires = Cat(self.random[a] ^ self.random[b] ^ self.random[c] for a, b, c in lfsr.wires())
+        wires = Cat(self.random[a] ^ self.random[b] ^ self.random[c]
+                    for a, b, c in lfsr.wires(lanes))
         starting = self.control0.enable & self.control0.clear
         pools = []
         for index in range(len(Pools)):
-            pool = Signal(lfsr.WIRES, name=f"pool{index}", reset_less=True)
+            pool = Signal(len(wires), name=f"pool{index}", reset_less=True)
             with m.If(starting & start.used):
                 # Complemented: see tangente.rtl.rule.
-                m.d.sync += pool.eq(Mux(start.random[index], ~wires, Const(-1, lfsr.WIRES)))
+                m.d.sync += pool.eq(Mux(start.random[index], ~wires, Const(-1, len(wires))))
             pools.append(pool)
         used = Signal()
         with m.If(starting):
@@ -168,7 +171,7 @@ class MacArray(wiring.Component):
                         for pool, places in zip(pools, Pools) for place in places))
                 values.append(Cat(value, start.top.replicate(48 - lfsr.PLACES)).as_signed())
             starts.append(values)
-            loads = delay(m, loads, 1, f"loads{half}")
+            loads = Mux(self.together, loads, delay(m, loads, 1, f"loads{half}"))
         return starts
 
 

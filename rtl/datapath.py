@@ -215,19 +215,16 @@ class Datapath(wiring.Component):
             d = Signal(signed(25), name=f"d{half}", reset_less=True)
             m.d.sync += d.eq(Mux(is_kind[Kind.DEEP], products[half], Mux(
                 only_d, Mux(self.updates, factor << 15 >> self.place, factor), self.half_code)))
-            # The word of a product; or the slot that meets its sum, for one cycle.
-            slot_next, slot_now = Signal(), Signal()
-            for taken, uop in ((slot_next, self._lagging(at, stage.SLOT_READ, half)),
-                               (slot_now, self._lagging(at, stage.SLOT_READ + 1, half))):
-                m.d.comb += taken.eq(uop.valid & uop.last
+            # The word of a product; or the slot that meets its sum, for one cycle, else zero.
+            slot_next = Signal(name=f"slot_next{half}")
+            uop = self._lagging(at, stage.SLOT_READ, half)
+            m.d.comb += slot_next.eq(uop.valid & uop.last
                                      & (~self.external_kind | (uop.odd == half)))
             mask = Signal(16, name=f"mask{half}", reset_less=True)
             m.d.sync += mask.eq(Mux(self.updates, Mux(slot_next, decoder.slot_mask, 0),
                                     self.code_mask))
             m.d.comb += [
-                control.load.eq(Mux(
-                    self.updates, slot_now | delay(m, slot_now, 1, f"slot_taken{half}"),
-                    early_operand.valid & ~only_d)),
+                control.load.eq(self.updates | early_operand.valid & ~only_d),
                 control.mask.eq(mask),
                 control.v_scalar.eq(delay(m, scalar, 1 + half, f"scalar{half}")),
                 control.enable.eq(operand.valid),

@@ -34,7 +34,8 @@ class DSP48E1(wiring.Component):
 
     Where a sum starts from 2^(n - 1) - 1, its high part, from bit n on, is the products' sum
     rounded to nearest, ties down; ``tie`` is the pattern detector's (section Convergent Rounding,
-    ROUNDING_MODE1: the mask follows C): the low n bits are all ones, so that it was a tie.
+    ROUNDING_MODE2: the mask follows C): the low n + 1 bits are all ones, so that it was a tie and
+    the result is odd: one more makes it even.
 
     Members
     -------
@@ -89,7 +90,7 @@ class DSP48E1(wiring.Component):
             *(("i", f"CE{name}", Const(1, 1)) for name in enables),
             *(("i", f"RST{name}", Const(0, 1)) for name in resets),
             p_USE_DPORT="TRUE",
-            p_USE_PATTERN_DETECT="PATDET", p_SEL_MASK="ROUNDING_MODE1",
+            p_USE_PATTERN_DETECT="PATDET", p_SEL_MASK="ROUNDING_MODE2",
             p_PATTERN=Const(-1, 48),
             i_CLK=ClockSignal(),
             # A[29:25] does not reach the multiplier: high, as UG479 table 2-2 asks of unused bits.

@@ -23,10 +23,15 @@ def _differ(bits: Value) -> Value:
     return bits.any() & ~bits.all()
 
 
-def _pick(index: Value, choices: list[Value]) -> Value:
-    """One of four."""
-    return Mux(index[1], Mux(index[0], choices[3], choices[2]),
-               Mux(index[0], choices[1], choices[0]))
+def _pick(index: Value, choices: list[Value], turned: int = 0) -> Value:
+    """One of four. Bits in which ``turned`` is set ask the index's bits in the other order.
+
+    Neighbours then have no half in common, for which a mapper would spend a LUT more.
+    """
+    straight, other = (
+        Mux(index[outer], Mux(index[1 - outer], choices[3], choices[1 + outer]),
+            Mux(index[1 - outer], choices[2 - outer], choices[0])) for outer in (1, 0))
+    return Cat((other if turned >> k & 1 else straight)[k] for k in range(len(straight)))
 
 
 class LaneUnit(wiring.Component):
@@ -70,17 +75,27 @@ class LaneUnit(wiring.Component):
             m.d.sync += register.eq(value)
         return register
 
+    @staticmethod
+    def _lut(m: Module, name: str, value: Value) -> Signal:
+        """``value``, to be one LUT: its wire is kept."""
+        wire = Signal(name=name, attrs={"keep": 1})
+        m.d.comb += wire.eq(value)
+        return wire
+
     def _elaborate_choice(self, m: Module) -> tuple[Signal, ...]:
         """First stage: the half whose turn it is, shifted by 16 already if the shift is that large.
 
         That is one multiplexer of four. Returns 32 bits, the sign, whether what lies above is
-        anything but sign, and whether it was a tie.
+        anything but sign, and whether it is to be rounded up.
         """
         far = self.rule.shift[4]
         chosen = []
-        for total, tie in ((self.sum0, self.tie0), (self.sum1, self.tie1)):
-            chosen.append((Mux(far, total[16:], total[:32]), total[_SIGN],
-                           _differ(total[31:_SIGN + 1]) & ~far, tie & self.rule.tie))
+        for half, (total, tie) in enumerate(((self.sum0, self.tie0), (self.sum1, self.tie1))):
+            above = self._lut(m, f"above{half}", _differ(total[31:37]))
+            beyond = self._lut(m, f"beyond{half}", _differ(total[36:42]))
+            over = self._lut(m, f"wide{half}", above | beyond | _differ(total[41:_SIGN + 1]))
+            chosen.append((Mux(far, total[16:], total[:32]), total[_SIGN], over & ~far,
+                           tie & self.rule.tie))
         return tuple(self._register(m, name, Mux(self.half, one, zero))
                      for zero, one, name in zip(*chosen, ("total", "sign", "over", "tie")))
 
@@ -89,74 +104,79 @@ class LaneUnit(wiring.Component):
         """Two stages: shifts by 0, 4, 8, 12, then by 0 to 3.
 
         Slots are shifted by 15: so the upper bits are theirs only. Of values ten bits are kept.
-        Returns the shifted sum, its sign, whether that is all of it, and whether an odd tie is to
-        be rounded up.
+        Returns the shifted sum, its sign, what fills T + A above, whether that is all of the sum,
+        and what is added.
         """
         rule = self.rule
         coarse, fine = rule.shift[2:4], rule.shift[:2]
-        beyond = (_differ(total[24:]) | (coarse != 3) & _differ(total[20:25])
-                  | ~coarse[1] & _differ(total[16:21]) | (coarse == 0) & _differ(total[12:17]))
+        ends = [self._lut(m, f"end{at}", reach & _differ(total[at:at + 5]))
+                for reach, at in zip(rule.reach, (20, 16, 12))]
+        top = self._lut(m, "end24", _differ(total[24:30]))
+        over = self._register(m, "near_over", Cat(
+            self._lut(m, "end29", over | rule.value & (top | _differ(total[29:]))), *ends).any())
         near = self._register(m, "near", Cat(
-            _pick(coarse, [total[at:at + 13] for at in (0, 4, 8, 12)]), total[25:]))
-        over = self._register(m, "near_over", over | rule.value & beyond)
+            _pick(coarse, [total[at:at + 13] for at in (0, 4, 8, 12)], 0x100F), total[25:]))
         sign, tie = self._register(m, "near_sign", sign), self._register(m, "near_tie", tie)
-        beyond = _pick(fine, [_differ(near[at:13]) for at in (9, 10, 11)] + [Const(0)])
+        # Of slots, shifted by 3 here, all bits that are looked at are theirs.
+        beyond = self._lut(m, "end9", _pick(
+            fine, [_differ(near[at:13]) for at in (9, 10, 11)] + [Const(0)]))
         u = self._register(m, "u", Cat(
-            _pick(fine, [near[at:at + 10] for at in range(4)]), near[13:]))
-        more = self._register(m, "more", rule.event | tie & (near[:18] & rule.odd).any())
+            _pick(fine, [near[at:at + 10] for at in range(4)], 0b0100101001), near[13:]))
         return (u, self._register(m, "u_sign", sign),
-                self._register(m, "u_over", over | rule.value & beyond), more)
+                self._register(m, "u_fill", rule.event & ~sign),
+                self._register(m, "u_over", over | beyond),
+                self._register(m, "more", rule.event | tie))
 
-    def _elaborate_sum(self, m: Module, u: Signal, sign: Signal, over: Signal,
+    def _elaborate_sum(self, m: Module, u: Signal, sign: Signal, fill: Signal, over: Signal,
                        more: Signal) -> tuple[Signal, ...]:
-        """x, with the code beside it.
+        """x, with the code beside it, the direction, the sign of x, and whether x is all.
 
         The event rule's T + A has ones above it where the sum is positive, so that what reaches 2 T
-        carries out of the top, and zeros where it is not, so that what falls below 0 borrows.
+        carries out of the top, and zeros where it is not, so that what falls below 0 borrows. What
+        is beyond x's bits has the direction for its sign.
         """
         rule = self.rule
         slot = self.slot0 | self.slot1
         upper = Cat(slot, slot[15], slot[15])
-        fill = (rule.event & ~sign).replicate(18)
-        operand = rule.fill & fill | ~rule.fill & (upper ^ rule.flip)
-        total = Cat(Const(1, 1), u, u[16]) + Cat(more, operand)
-        return (self._register(m, "x", total[1:19]), self._register(m, "kept", slot),
-                self._register(m, "x_sign", sign), self._register(m, "x_over", over))
+        operand = rule.fill & fill.replicate(18) | ~rule.fill & (upper ^ rule.flip)
+        total = (Cat(more, operand) + Cat(Const(1, 1), u, u[16]))[1:19]
+        return (self._register(m, "x", total[:17]), self._register(m, "kept", slot),
+                self._register(m, "x_sign", sign),
+                self._register(m, "top", Mux(over, sign, Mux(rule.value, total[9], total[17]))),
+                self._register(m, "x_over", over))
 
-    def _elaborate_decision(self, m: Module, x: Signal, code: Signal, sign: Signal,
+    def _elaborate_decision(self, m: Module, x: Signal, code: Signal, sign: Signal, top: Signal,
                             over: Signal) -> None:
         """Two stages: what becomes of x; the code's step of the event rule."""
         rule, bits = self.rule, self.element_bits
-        # Rounded: beyond the limits of its format?
-        top = Mux(rule.value, x[9], x[17])
-        wide = Mux(rule.value, _differ(x[bits - 1:10]), _differ(x[15:18]))
-        lowest = top & Mux(rule.value, ~x[:bits - 1].any(),
-                           rule.symm & ~(x[:15] & members(rule.limits)).any())
-        outside = over | wide | lowest
-        # Event: x = y, or y - 2 T where that carried; T is one bit.
+        event = rule.event
+        # Bits that differ from the sign where they must not: beyond the limits; of the event rule,
+        # x is y, or y - 2 T where that carried, and T is one bit.
         upper = members(rule.upper)
-        high = ((x[:12] ^ x[17].replicate(12)) & upper).any() | _differ(x[12:18])
-        low = (x[:12] & ~upper).any()
-        moves, beyond, ends = Signal(), Signal(), Signal()
-        m.d.comb += [
-            moves.eq(over | (x[17] == sign) | sign & ~x[17] & ~high & ~low),
-            beyond.eq(over | (x[17] == sign) & (high | x[17] & ~low)),
-            ends.eq(self._is_last(code, sign)),
-        ]
+        tops = [((x[k:k + 3] ^ top.replicate(3)) & upper[k:k + 3]).any() for k in range(0, 12, 3)]
+        tops += [event & (x[12:15] ^ top.replicate(3)).any(),
+                 over | ~rule.value & (x[15:17] ^ top.replicate(2)).any()]
+        high = self._lut(m, "high", Cat(
+            self._lut(m, f"high{k}", part) for k, part in enumerate(tops)).any())
+        # Anything in the bits of which one must be set at least.
+        low = self._lut(m, "low", Cat(
+            self._lut(m, f"low{k}", (x[k:k + 3] & rule.low[k:k + 3]).any())
+            for k in range(0, 15, 3)).any())
+        ends = self._lut(m, "ends", self._is_last(m, code, sign))
+        moves = self._lut(m, "moves", event & ((top == sign) | sign & ~top & ~high & ~low))
+        outside = self._lut(m, "outside", Mux(event, (top == sign) & (high | top & ~low),
+                                              high | top & rule.symm & ~low))
         # Of each bit: x, or the sign turned if nothing moves, or the limit's; or the code's.
-        limited, other = Signal(), Signal()
-        m.d.comb += [
-            limited.eq(Mux(rule.event, beyond | moves & ends, outside)),
-            # Downwards; or nothing moves.
-            other.eq(Mux(limited, Mux(rule.event, sign & ~rule.single,
-                                      Mux(over | rule.value, sign, top)), rule.event & ~moves)),
-        ]
+        limited = self._lut(m, "limited", outside | moves & ends)
+        # Downwards; or nothing moves.
+        other = self._lut(m, "other", Mux(limited, Mux(event, sign & ~rule.single, top),
+                                          event & ~moves))
         kind0, kind1, others = rule.kind0, rule.kind1, other.replicate(16)
         base = self._register(m, "base", code & ~(kind0 | kind1) | (kind0 | kind1) & Mux(
             limited, kind1 & ~kind0 | kind0 & ~(others ^ kind1), x[:16] ^ (kind0 & kind1 & others)))
-        raises = self._register(m, "raises", rule.event & moves & ~ends & ~sign)
-        lowers = self._register(m, "lowers", rule.event & moves & ~ends & sign)
-        clipped = self._register(m, "clipped", Mux(rule.event, moves & ends, outside))
+        raises = self._register(m, "raises", moves & ~ends & ~sign)
+        lowers = self._register(m, "lowers", moves & ~ends & sign)
+        clipped = self._register(m, "clipped", limited & (~event | moves & ends))
         m.d.comb += [self.value.eq(base[:bits].as_signed()), self.value_clipped.eq(clipped)]
         # The code's mask is minus its unit; its complement and one is the unit.
         step = ~rule.code & raises.replicate(16) | rule.code & lowers.replicate(16)
@@ -166,16 +186,18 @@ class LaneUnit(wiring.Component):
             self.slot_clipped.eq(self._register(m, "slot_limit", clipped)),
         ]
 
-    def _is_last(self, code: Signal, down: Signal) -> Value:
+    def _is_last(self, m: Module, code: Signal, down: Signal) -> Value:
         """Whether the code is the highest, or the lowest: one LUT for two bits."""
         rule, differs = self.rule, []
         for pair in range(7):
             low, high = code[2 * pair + 1], code[2 * pair + 2]
             uses_low, uses_high = rule.code[2 * pair + 1], rule.code[2 * pair + 2]
             unit = rule.lowest[pair]
-            differs.append(uses_high & (high ^ (~down | unit & ~uses_low))
-                           | uses_low & (low ^ (~down | unit)))
-        return (code[15] == down) & ~Cat(differs).any()
+            differs.append(self._lut(m, f"last{pair}",
+                                     uses_high & (high ^ (~down | unit & ~uses_low))
+                                     | uses_low & (low ^ (~down | unit))))
+        return ((code[15] == down) & ~self._lut(m, "not_last", Cat(differs[:6]).any())
+                & ~differs[6])
 
 
 class LaneUnits(wiring.Component):

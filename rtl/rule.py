@@ -30,13 +30,14 @@ class LaneRule(wiring.Signature):
             "event": Out(1),
             "shift": Out(5),      # of the sum: 15 or 31 for slots
             "tie": Out(1),        # round to even
-            "odd": Out(18),       # one-hot: the unit's bit among those before the fine shift
+            "reach": Out(3),      # of bits 20 to 24, 16 to 20, 12 to 16 of the sum, less 16 from
+                                  # shift 16 on: beyond a value
             "fill": Out(18),      # above the accumulator; all bits of values
             "flip": Out(12),      # one-hot: the accumulator's sign bit T
-            "upper": Out(8),      # from T on, see :func:`counts`
+            "upper": Out(8),      # from T on, see :func:`counts`; of values, above them
             "single": Out(1),     # T is bit 0
             "symm": Out(1),       # the lowest code is missing
-            "limits": Out(10),    # of the code without its sign, see :func:`counts`
+            "low": Out(15),       # of the code or value without its sign; or below T
             "code": Out(16),      # of the code
             "lowest": Out(7),     # one-hot, bits 2 k + 1 and 2 k + 2: the code's unit, if it is set
                                   # in the lowest code
@@ -102,15 +103,15 @@ class Decoder(wiring.Component):
         event = Signal()
         code_shift, unit_shift = Signal(4), Signal(4)
         code, unit, acc = Signal(16), Signal(16), Signal(12)
-        code_unit, slot_unit, sign = Signal(16), Signal(16), Signal(12)
+        code_unit, sign, below_t = Signal(16), Signal(12), Signal(12)
         m.d.comb += [
             event.eq(self.update & self.event),
             code_shift.eq(16 - self.code_bits),
             unit_shift.eq(code_shift - Mux(self.master, self.acc_bits, 0)),
             code.eq(Const(0xFFFF) << code_shift), unit.eq(Const(0xFFFF) << unit_shift),
             acc.eq((Const(1, 13) << self.acc_bits) - 1),
-            code_unit.eq(code & ~(code << 1)), slot_unit.eq(unit & ~(unit << 1)),
-            sign.eq(acc & ~(acc >> 1)),
+            code_unit.eq(code & ~(code << 1)),
+            sign.eq(acc & ~(acc >> 1)), below_t.eq(acc >> 1),
         ]
         lane, start = self.lane, self.start
         lowest = Signal(16)
@@ -128,11 +129,14 @@ class Decoder(wiring.Component):
             lane.value.eq(self.value), lane.event.eq(event),
             lane.shift.eq(Mux(self.update, self.shift | 15, self.shift)),
             lane.tie.eq(Mux(self.value, self.shift != 0, ~event & ~self.stochastic)),
-            lane.odd.eq(Mux(self.value, Const(1, 4) << self.shift[:2], slot_unit << 3)),
+            lane.reach.eq(Mux(self.value, Cat(self.shift[2:4] < 3 - k for k in range(3)), 0)),
             lane.fill.eq(Mux(self.value, -1, Mux(event, ~Cat(acc, Const(0, 6)), 0))),
             lane.flip.eq(Mux(event, sign, 0)),
-            lane.upper.eq(counts((sign | ~acc)[:12])), lane.single.eq(acc == 1),
-            lane.symm.eq(~self.asymm), lane.limits.eq(counts(code[:15])), lane.code.eq(code),
+            lane.upper.eq(counts(Mux(event, ~below_t, Mux(
+                self.value, (1 << 9) - (1 << bits - 1), 0))[:12])),
+            lane.single.eq(acc == 1), lane.symm.eq(self.value | ~self.asymm),
+            lane.low.eq(Mux(self.value, value_sign - 1, Mux(event, below_t, code[:15]))),
+            lane.code.eq(code),
             lane.lowest.eq(Cat(lowest[k:k + 2].any() for k in range(1, 15, 2))),
             lane.kind0.eq(plain | signs), lane.kind1.eq(both | signs),
             self.slot_mask.eq(Mux(event, code | acc, unit)),

@@ -193,7 +193,7 @@ def test_event(code_bits: int, acc_bits: int, stochastic: bool) -> None:
         random = np.zeros_like(d)
         if stochastic:
             random = lfsr.random_bits(state, np.arange(first, first + words, dtype=np.uint64),
-                                      lanes, shift)
+                                      lanes, 15 - shift % 16, shift)
         form = update.form(shift, code_bits, acc_bits, event=True, stochastic=stochastic)
         clamped = update.apply(slots, d, _all(slots), state if stochastic else None, first, form)
         expected, count = [], 0
@@ -287,13 +287,13 @@ def test_advance() -> None:
     assert lfsr.advance(0x8000_0000_0000_0001) < 1 << 64
 
 
-@pytest.fixture(scope="module")
-def random_bits() -> np.ndarray:
+@pytest.fixture(scope="module", params=[0, 11, lfsr.PLACES - 8])
+def random_bits(request: pytest.FixtureRequest) -> np.ndarray:
     """Eight bits of 200 lanes for 24 words in 4096 updates: (words, updates, lanes)."""
     state, values = 0x9E37_79B9_7F4A_7C15, []
     for _ in range(4096):
         state = lfsr.advance(state)
-        values.append(lfsr.random_bits(state, np.array(_WORDS, np.uint64), 100, 8))
+        values.append(lfsr.random_bits(state, np.array(_WORDS, np.uint64), 100, request.param, 8))
     return np.array(values).transpose(1, 0, 2)
 
 
@@ -305,6 +305,28 @@ def _signs(values: np.ndarray) -> np.ndarray:
     """The four upper bits as +-1: (updates, lanes * 4)."""
     bits = values[:, :, None] >> np.arange(4, 8) & 1
     return (2 * bits - 1).reshape(len(values), -1).astype(np.float32)
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 12, 100, 128])
+def test_wires(lanes: int) -> None:
+    """All wires differ; one lane's are linearly independent; no two lanes share one nearby."""
+    wires, table = lfsr.wires(lanes), lfsr.lane_wires(lanes)
+    assert len({frozenset(taps) for taps in wires}) == len(wires)
+    assert all(len(set(taps)) == 3 and set(taps) <= set(range(64)) for taps in wires)
+    assert len(table) == 2 * lanes
+    assert all(len(row) == lfsr.PLACES for row in table)
+    for row in table:
+        rank, vectors = 0, [sum(1 << tap for tap in wires[wire]) for wire in row]
+        while vectors:
+            pivot = vectors.pop()
+            if pivot:
+                rank += 1
+                lowest = pivot & -pivot
+                vectors = [v ^ pivot if v & lowest else v for v in vectors]
+        assert rank == lfsr.PLACES
+    for place in range(lfsr.PLACES - lfsr.WINDOW + 1):
+        nearby = [wire for row in table for wire in row[place:place + lfsr.WINDOW]]
+        assert len(set(nearby)) == len(nearby)
 
 
 def test_random_values_are_uniform(random_bits: np.ndarray) -> None:

@@ -98,8 +98,8 @@ class LaneBench(UnitBench):
             start = mask & ~(places & random[cycle] if cycle < len(products) else 0)
             start |= top * (-1 << lfsr.PLACES)
             total = start + (products[cycle] if cycle < len(products) else 0)
-            # As the pattern detector: all ones where the start is, and one place above.
-            tie = ~total & (start << 1 | 1) & (1 << 48) - 1 == 0
+            # As the pattern detector: all ones where the start is, and two places above.
+            tie = ~total & (start << 2 | 3) & (1 << 48) - 1 == 0
             ctx.set(dut.half, half)
             # The other half's sum is unfinished: anything.
             ctx.set(dut.sum1 if half else dut.sum0, total)

@@ -49,7 +49,7 @@ async def sums(dut) -> None:
             total = None if start is None else wrap(start + multiplicand * b)
         elif fold and total is not None:
             total = wrap(total + below)
-        low = (1 << rounding) - 1
+        low = (2 << rounding) - 1
         expected.append(None if total is None
                         else (total, total & low == low if rounding else None))
         control.append((c, clear, enable, fold, below))
