@@ -117,6 +117,10 @@ class Clock:
         """Check waits until the engine is free."""
         self.now = max(self.now, self.engine_free + 1)
 
+    def read_errors(self) -> None:
+        """Check waits until the post-processing unit is free, and with it the loss unit."""
+        self.now = max(self.now, self.post_free + 1)
+
     def wait_transfer(self) -> None:
         """Execute waits until no transfer is under way."""
         self.now = self._await_transfer(self.now)

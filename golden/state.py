@@ -52,6 +52,8 @@ class State:
     neurons, selected : neurons that the last DRV made rows of, and that the last SEL selected.
     random : state of the random generator.
     loss, correct, samples, max_error : what LOSS counted.
+    erring : of the samples of the last LOSS since START, the first 64 at most, which have an error
+        that is not zero.
     saturations : count by name, see :data:`tangente.golden.registers.SATURATIONS`.
     """
 
@@ -79,6 +81,7 @@ class State:
         self.loss = self.correct = self.samples = self.max_error = 0
         self.saturations = dict.fromkeys(SATURATIONS, 0)
         self.neurons = self.selected = 0
+        self.erring = np.zeros(0, np.bool_)
 
     def _view(self, space: Space) -> np.ndarray:
         """The memory of ``space`` as (units, bytes) uint8; a copy where it is padded."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from . import lfsr, update
 from .activation import activate, slope
 from .formats import Integers, requantise, round_shift
-from .isa import FORMATTED, LIVE_MAX, OPERANDS, Cause, Flag, Op, Post, Reg
+from .isa import ERROR_SAMPLES, FORMATTED, LIVE_MAX, OPERANDS, Cause, Flag, Op, Post, Reg
 from .list_tensor import ListTensor
 from .loss import softmax_errors, squared_errors
 from .operands import Fault, write_runs
@@ -238,8 +238,9 @@ class _Tensor(ListTensor):
         scalars = self.scalars(p)[:, :p]
         sums = np.empty((n, tiles * self.lanes))
         for b in range(n):
-            rows = _runs(self.s.rows, base + b * between, stride, p, tiles)
-            sums[b] = scalars[b] @ rows.astype(np.float64).reshape(p, -1)
+            factors = scalars[b][scalars[b] != 0] if self.has(Flag.LIVE) else scalars[b]
+            rows = _runs(self.s.rows, base + b * between, stride, len(factors), tiles)
+            sums[b] = factors @ rows.astype(np.float64).reshape(-1, tiles * self.lanes)
         self.post(sums, self[Reg.Q])
 
     def rule(self) -> tuple[update.Form, int | None]:
@@ -290,6 +291,7 @@ class _Tensor(ListTensor):
         self.s.correct += int(hits.sum())
         self.s.samples += n
         self.s.max_error = int(np.abs(errors).max())
+        self.s.erring = errors.any(1)[:ERROR_SAMPLES]
         self.write_errors(errors, p)
 
     def drv(self) -> None:

@@ -5,7 +5,8 @@ products of all layers and all samples, output errors, errors of the hidden laye
 of weights and biases. The hidden errors come from products with the transposed weights (BP) or,
 sample by sample, from gradient registers (DPFM): each layer's neurons combine the registers of the
 layer below and keep their K largest (Op.DRV, Op.SEL), and the outputs' registers, weighted by the
-output errors, are the errors (Op.MVR).
+output errors, are the errors (Op.MVR). A sample without an output error that is left after rounding
+has no registers, nor has an output without one.
 
 The next batch is loaded while one is computed, if the memories hold two. A last batch may be
 shorter; its update uses the same rate a sample.
@@ -182,6 +183,11 @@ class Compiled:
         threshold = self.network.scales.skip_below(rate) if rate is not None else 0
         if threshold:
             self._skip(p, threshold, go_on)
+        alone = not threshold and rate is not None and options.batch == 1
+        if alone:
+            # Nothing is learnt of a sample without an error that is left after rounding.
+            p.set(**{_PAIR_RECORD.name: 0})
+            p.jump_if_no_error(_PAIR_RECORD, go_on)
         if rate is not None:
             if layout.weight_registers:
                 if layout.lists:
@@ -191,7 +197,7 @@ class Compiled:
                     self._update(p, layer, rate)
             else:
                 (self._registers if layout.dpfm else self._backward)(p, rate)
-        if threshold:
+        if threshold or alone:
             p.mark(go_on)
         if layout.double:
             p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
@@ -334,12 +340,14 @@ class Compiled:
         """The outputs' registers of a sample, or of all; times their errors: the errors below."""
         layout, network = self.layout, self.network
         every = layout.register_samples == layout.batch
-        p.move(_SAMPLES, _COUNT)
-        p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0, _REGISTER_RECORD.name: 0})
-        sample = p.here()
+        p.set(**{_SAMPLES.name: 0, _PAIR_RECORD.name: 0, _ROW_RECORD.name: 0,
+                 _REGISTER_RECORD.name: 0})
+        sample, done = p.here(), Label()
+        p.jump_if_no_error(_SAMPLES, done)
         for layer in network.layers[1:]:
             # Only the loss unit may still be at work, which writes no rows.
             self._derivatives(p, layer, Flag.BESIDE if every else _NO_FLAGS)
+        p.mark(done)
         if not every:
             p.set(count=1)
             self._collect(p)
@@ -347,7 +355,7 @@ class Compiled:
         p.add(_ROW_RECORD, layout.row_record)
         if every:
             p.add(_REGISTER_RECORD, layout.register_record)
-        p.loop(_SAMPLES, sample)
+        p.next_sample(_SAMPLES, _COUNT, sample)
         p.move(Reg.COUNT, _COUNT)
         if every:
             p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0})
@@ -360,8 +368,8 @@ class Compiled:
         layout, network = self.layout, self.network
         last = network.layers[-1]
         for layer in network.layers[:-1]:
-            # Registers hold dz / dz: no slope is left to multiply.
-            flags = Flag(Post.DELTA) | Flag.BIAS_GRADIENT
+            # Registers hold dz / dz: no slope is left to multiply. Those of outputs with errors.
+            flags = Flag(Post.DELTA) | Flag.BIAS_GRADIENT | Flag.LIVE
             if layer.index in layout.error_pairs:
                 flags |= Flag.PAIRS
                 p.move(Reg.Y_BASE, _PAIR_RECORD, layout.error_pairs[layer.index])
@@ -391,11 +399,11 @@ class Compiled:
         selection = flags
         flags |= Flag.SIGMOID if sigmoid else _NO_FLAGS
         is_output = layer is self.network.layers[-1]
-        if not is_output:
-            # A neuron without a slope hands nothing on.
-            flags |= Flag.LIVE
-            selection |= Flag.LIVE
-            p.move(Reg.S_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index])
+        # A neuron without a slope hands nothing on, an output without an error changes nothing.
+        flags |= Flag.LIVE
+        selection |= Flag.LIVE
+        p.move(Reg.S_BASE, _PAIR_RECORD, layout.error_pairs[layer.index] if is_output
+               else layout.activation_pairs[layer.index])
         if deep:
             p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index - 1])
             p.set(r_base=layout.registers[layer.index - 1], r_stride=deep)
@@ -411,14 +419,12 @@ class Compiled:
         last = network.layers[-1]
         assert options.banks is not None
         # Nothing is made for samples and neurons that learn nothing.
-        p.set(count=last.outputs)
-        p.move(_SAMPLES, _COUNT)
-        p.set(**{_PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
+        p.set(**{_SAMPLES.name: 0, _PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
         p.move(_SAMPLE_INPUT, _INPUT_PAIRS)
-        sample = p.here()
-        p.move(Reg.Y_BASE, _PAIR_RECORD, layout.error_pairs[last.index])
+        sample, done = p.here(), Label()
+        p.jump_if_no_error(_SAMPLES, done)
         for index, entry in layout.own_lists.items():
-            layer, flags = network.layers[index], Flag.WANTED
+            layer, flags = network.layers[index], _NO_FLAGS
             p.set(m_base=layer.word, p=layer.p, q=layer.q, l_base=entry,
                   k=options.banks[options.bank(index)])
             if index == 0:
@@ -431,7 +437,7 @@ class Compiled:
             layer, below = network.layers[index], network.layers[index - 1]
             own, shared, lists = layout.list_sources(index, bank)
             shifts = network.scales.topers(index, bank, lists)
-            flags = Flag.LIVE | Flag.WANTED
+            flags = Flag.LIVE
             if options.activation == "sigmoid":
                 flags |= Flag.SIGMOID
             p.set(m_base=layer.word, p=layer.p, q=layer.q, k=options.banks[bank], shift=shifts[0])
@@ -455,11 +461,11 @@ class Compiled:
             else:
                 p.set(l_base=entry)
             p.tensor(Op.TOP, flags)
+        p.mark(done)
         p.add(_PAIR_RECORD, layout.pair_record)
         p.add(_LIST_RECORD, layout.list_record)
         p.add(_SAMPLE_INPUT, 4 * layout.sample_beats)
-        p.loop(_SAMPLES, sample)
-        p.move(Reg.COUNT, _COUNT)
+        p.next_sample(_SAMPLES, _COUNT, sample)
 
     def _scatter(self, p: Program, rate: Rate) -> None:
         """Weight registers: updates of all weights that the outputs' registers name."""

@@ -132,13 +132,21 @@ class Datapath(wiring.Component):
         weight0 = Signal(16)
         m.d.comb += [
             self.scalar_address.eq(early.scalar >> 1),
-            self.row_address.eq(at(stage.WEIGHT_READ).row),
             weight0.eq(Mux(self.updates, at(stage.SLOT_READ).weight, weight)),
             self.weight_address0.eq(Mux(self.external_kind, self.weight_address1, weight0)),
         ]
         m.d.sync += self.weight_address1.eq(weight0)
 
-        self._elaborate_array(m, is_kind, early, at)
+        single = self._elaborate_array(m, is_kind, early, at)
+        # MVR with Flag.LIVE: the next row for each scalar that is not zero.
+        product, row, following = at(stage.WEIGHT_READ), Signal(16), Signal(16)
+        m.d.comb += [
+            row.eq(Mux(is_kind[Kind.MVR] & job.flags.live & ~product.first, following,
+                       product.row)),
+            self.row_address.eq(row),
+        ]
+        with m.If(product.valid):
+            m.d.sync += following.eq(Mux(single.any(), row + job.v_stride, row))
         self._elaborate_lane_units(m, is_kind, at)
         self._elaborate_sums(m, is_kind, drained, issue, at)
         self._elaborate_events(m, is_kind, early, issue, at)
@@ -161,7 +169,8 @@ class Datapath(wiring.Component):
             self.events.post_write.eq(self.sums.valid & ~self.sums.ready),
         ]
 
-    def _elaborate_array(self, m: Module, is_kind, early, at) -> None:
+    def _elaborate_array(self, m: Module, is_kind, early, at) -> Signal:
+        """Returns the scalar of MVR and DEEP, two cycles after its micro-operation."""
         job, bits = self.job, self.config.element_bits
         self.code_mask, self.low_mask = Signal(16), Signal(32)
         self.slot_mask, self.half_code = Signal(16), Signal(16)
@@ -240,6 +249,8 @@ class Datapath(wiring.Component):
             array.round_mask.eq(Mux(self.updates & job.flags.stochastic,
                                     ones[:lfsr.TAP_BITS], 0)),
         ]
+
+        return single
 
     def _lagging(self, at, cycles: int, half: int):
         """The micro-operation of a half, ``cycles`` after it stood. Half 1 lags by one cycle; in
