@@ -12,7 +12,8 @@ import enum
 
 __all__ = ["VERSION", "Op", "Reg", "Flag", "Post", "Rule", "Space", "Cause", "Instruction",
            "encode", "decode", "sign_extend", "REGISTER_BITS", "SIGMOID_ENTRIES", "LOGIT_FRACTION",
-           "SHIFT_MAX", "LIVE_MAX", "ERROR_SAMPLES", "FLAGS", "OPERANDS", "FORMATTED", "LISTS"]
+           "SHIFT_MAX", "LIVE_MAX", "ERROR_SAMPLES", "SIGN_SIZE", "FLAGS", "OPERANDS", "FORMATTED",
+           "LISTS"]
 
 VERSION = 1
 REGISTER_BITS = 24
@@ -22,6 +23,8 @@ SIGMOID_ENTRIES = 1024
 LOGIT_FRACTION = 10
 #: Largest shift of a lane or of the post-processing unit.
 SHIFT_MAX = 31
+#: What Flag.SIGNS multiplies by, or its negative.
+SIGN_SIZE = 128
 #: Most neurons of a DRV with Flag.LIVE, and of the layer below one with deeper ids.
 LIVE_MAX = 256
 #: Samples of a LOSS of which BZE can tell whether they have errors.
@@ -149,6 +152,8 @@ class Flag(enum.IntFlag):
                           #: DRV makes them; TOP: no list for a neuron whose element at S_BASE
                           #: (pairs) is zero
     WANTED = 1 << 17      #: SRT, TOP: nothing, if COUNT elements at Y_BASE (pairs) are all zero
+    SIGNS = 1 << 18       #: MVA, MVD: the matrix is not stored: it is +-SIGN_SIZE, the sign of each
+                          #: place in the weight memory a fixed random bit (feedback alignment)
 
 
 class Rule(enum.Enum):
@@ -190,8 +195,8 @@ class Cause(enum.IntEnum):
 _POST_FLAGS = (Flag.POST0 | Flag.POST1 | Flag.SIGMOID | Flag.PAIRS | Flag.ROWS | Flag.SLOPE_ROWS
                | Flag.SLOPE | Flag.BIAS_GRADIENT)
 FLAGS: dict[Op, int] = {
-    Op.MVA: int(_POST_FLAGS | Flag.INPUT),
-    Op.MVD: int(_POST_FLAGS),
+    Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.SIGNS),
+    Op.MVD: int(_POST_FLAGS | Flag.SIGNS),
     Op.MVR: int(_POST_FLAGS | Flag.LIVE),
     Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE),
     Op.LOSS: int(Flag.POST0 | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT),

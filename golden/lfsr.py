@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = ["MASK", "TAP_BITS", "DIFFUSIONS", "KEYS", "advance", "mix", "taps", "lane_masks",
-           "random_bits"]
+           "random_bits", "SIGN_STATE", "signs"]
 
 MASK = (1 << 64) - 1
 #: Random bits that a lane has; a larger shift leaves the bits above these zero.
@@ -22,6 +22,8 @@ TAP_BITS = 24
 #: Rotations of the three diffusions, and of the state where it is added after the first two.
 DIFFUSIONS = ((7, 19, 30, 45), (5, 22, 39, 53), (11, 24, 35, 58))
 KEYS = (32, 13)
+#: The state of which the signs of fixed random matrices are made.
+SIGN_STATE = 0xA0761D6478BD642F
 
 
 def advance(state: int) -> int:
@@ -105,3 +107,15 @@ def random_bits(state: int, words: npt.NDArray[np.uint64], lanes: int,
         bit = (mixed >> table[:, k, 0]) ^ (mixed >> table[:, k, 1]) ^ (mixed >> table[:, k, 2])
         result |= (bit & np.uint64(1)) << np.uint64(k)
     return result.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=64)
+def signs(first: int, count: int, lanes: int) -> npt.NDArray[np.int8]:
+    """+1 or -1 for each lane of weight words ``first``, ...: (count, 2 * lanes), not to be changed.
+
+    The sign is that of the lane's first random bit: -1 where it is set.
+    """
+    bits = random_bits(SIGN_STATE, np.arange(first, first + count, dtype=np.uint64), lanes, 1)
+    result = (1 - 2 * bits).astype(np.int8)
+    result.setflags(write=False)
+    return result

@@ -15,7 +15,18 @@ import numpy.typing as npt
 from . import lfsr, update
 from .activation import activate, slope
 from .formats import Integers, requantise, round_shift
-from .isa import ERROR_SAMPLES, FORMATTED, LIVE_MAX, OPERANDS, Cause, Flag, Op, Post, Reg
+from .isa import (
+    ERROR_SAMPLES,
+    FORMATTED,
+    LIVE_MAX,
+    OPERANDS,
+    SIGN_SIZE,
+    Cause,
+    Flag,
+    Op,
+    Post,
+    Reg,
+)
 from .list_tensor import ListTensor
 from .loss import softmax_errors, squared_errors
 from .operands import Fault, write_runs
@@ -118,10 +129,15 @@ class _Tensor(ListTensor):
         return self.s.weights[base:base + length]
 
     def matrix(self) -> npt.NDArray[np.float64]:
-        """Codes of the stored matrix, padded: (2 ceil(P/2), tiles * lanes)."""
-        tiles = self.config.tiles(self[Reg.Q])
+        """Codes of the stored matrix, or signs, padded: (2 ceil(P/2), tiles * lanes)."""
+        tiles, words = self.config.tiles(self[Reg.Q]), self.words()
         result = np.empty((2 * _pairs(self[Reg.P]), tiles * self.lanes))
-        _matrix(self.words(), tiles, self.code_mask, self.half_code, result)
+        if self.has(Flag.SIGNS):
+            signs = lfsr.signs(self[Reg.M_BASE], len(words), self.lanes)
+            signs = signs.reshape(-1, tiles, 2, self.lanes).transpose(0, 2, 1, 3)
+            np.multiply(signs.reshape(result.shape), float(SIGN_SIZE), out=result)
+        else:
+            _matrix(words, tiles, self.code_mask, self.half_code, result)
         return result
 
     def scalars(self, width: int) -> npt.NDArray[np.float64]:
@@ -291,7 +307,7 @@ class _Tensor(ListTensor):
         self.s.correct += int(hits.sum())
         self.s.samples += n
         self.s.max_error = int(np.abs(errors).max())
-        self.s.erring = errors.any(1)[:ERROR_SAMPLES]
+        self.s.erring = np.any(errors, axis=1)[:ERROR_SAMPLES]
         self.write_errors(errors, p)
 
     def drv(self) -> None:

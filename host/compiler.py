@@ -2,11 +2,11 @@
 
 A training program runs over all batches of a chunk that lies in DDR. For each batch: forward
 products of all layers and all samples, output errors, errors of the hidden layers, then the updates
-of weights and biases. The hidden errors come from products with the transposed weights (BP) or,
-sample by sample, from gradient registers (DPFM): each layer's neurons combine the registers of the
-layer below and keep their K largest (Op.DRV, Op.SEL), and the outputs' registers, weighted by the
-output errors, are the errors (Op.MVR). A sample without an output error that is left after rounding
-has no registers, nor has an output without one.
+of weights and biases. The hidden errors come from products with the transposed weights (BP), with
+fixed random matrices in their place (FA) or, sample by sample, from gradient registers (DPFM): each
+layer's neurons combine the registers of the layer below and keep their K largest (Op.DRV, Op.SEL),
+and the outputs' registers, weighted by the output errors, are the errors (Op.MVR). A sample without
+an output error that is left after rounding has no registers, nor has an output without one.
 
 The next batch is loaded while one is computed, if the memories hold two. A last batch may be
 shorter; its update uses the same rate a sample.
@@ -300,7 +300,9 @@ class Compiled:
         p.add(_DDR_LOGITS, beats)
 
     def _backward(self, p: Program, rate: Rate) -> None:
-        """BP: errors of each hidden layer from those of the layer above, whose weights then change.
+        """Errors of each hidden layer from those of the layer above, whose weights then change.
+
+        By its weights (BP) or a fixed matrix in their orientation (FA).
 
         An update runs beside the last errors' way to memory: they are the layer's below.
         """
@@ -311,7 +313,9 @@ class Compiled:
             flags = Flag(Post.DELTA) | Flag.SLOPE | self._error_results(p, below)
             if network.options.activation == "sigmoid":
                 flags |= Flag.SIGMOID
-            p.set(m_base=layer.word, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
+            if network.options.feedback == "lfsr":
+                flags |= Flag.SIGNS
+            p.set(m_base=layer.back, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
                   g_base=layout.activation_pairs[below.index])
             if layer.input_major:
                 p.tensor(Op.MVD, flags, v_base=layout.error_rows[layer.index],

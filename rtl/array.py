@@ -46,6 +46,7 @@ class MacArray(wiring.Component):
     half_code : In, 16. What is added to a code, one of the bits below it: ASYMM's half.
     round_mask : In, 24. Random bits that a sum starts from.
     round_half : In, 32. Constant that a sum starts from.
+    signs : In. Products are subtracted in the lanes whose first random bit is set.
     sums0, sums1 : Out, lanes signed(48) each: ``sums0_{l}``.
     """
 
@@ -62,7 +63,7 @@ class MacArray(wiring.Component):
             }
         super().__init__(members | {
             "code_mask": In(16), "half_code": In(16), "round_mask": In(lfsr.TAP_BITS),
-            "round_half": In(32)})
+            "round_half": In(32), "signs": In(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -88,6 +89,7 @@ class MacArray(wiring.Component):
                     dsp.c.eq(Cat(random & self.round_mask, Const(0, 8)) | self.round_half),
                     dsp.clear.eq(control.clear),
                     dsp.enable.eq(control.enable),
+                    dsp.subtract.eq(self.signs & random[0]),
                     getattr(self, f"sums{half}_{lane}").eq(dsp.p),
                 ]
         return m

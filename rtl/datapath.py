@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden import lfsr
 from ..golden.config import Config
 from ..golden.flow import CREDITS, GROUP
+from ..golden.isa import SIGN_SIZE
 from . import uop as stage
 from .activation import Slope
 from .array import MacArray, pick
@@ -175,10 +176,12 @@ class Datapath(wiring.Component):
         self.code_mask, self.low_mask = Signal(16), Signal(32)
         self.slot_mask, self.half_code = Signal(16), Signal(16)
         m.submodules.mixer = mixer = Mixer()
+        signs = Signal(reset_less=True)
+        m.d.sync += signs.eq(job.flags.signs)
         m.d.comb += [
             mixer.load.eq(self.seed_load), mixer.seed.eq(self.seed),
             mixer.advance.eq(self.random_advance), self.random_state.eq(mixer.state),
-            mixer.word.eq(early.weight),
+            mixer.word.eq(early.weight), mixer.signs.eq(signs),
         ]
         both = Signal(2 * bits)
         m.d.comb += both.eq(Mux(self.issue.carried, delay(m, self.issue.pair, 2, "scanned"),
@@ -211,12 +214,15 @@ class Datapath(wiring.Component):
             m.d.comb += [
                 control.enable.eq(operand.valid),
                 control.clear.eq(operand.first | is_kind[Kind.MVD]),
-                control.use_scalar.eq(self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP]),
+                control.use_scalar.eq(self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP]
+                                      | signs),
                 control.use_row.eq(~is_kind[Kind.MVA] & ~self.external_kind),
                 control.use_slope.eq(is_kind[Kind.OWN] & ~job.flags.sigmoid),
-                control.v_scalar.eq(Mux(self.external_kind, scalars[1], scalars[half])),
+                control.v_scalar.eq(Mux(signs, SIGN_SIZE, Mux(
+                    self.external_kind, scalars[1], scalars[half]))),
                 control.u_scalar.eq(Mux(is_kind[Kind.DEEP], deep[half], Mux(
-                    is_kind[Kind.SCATTER], error, scalars[half]))),
+                    is_kind[Kind.SCATTER], error, Mux(
+                        signs & is_kind[Kind.MVD], SIGN_SIZE, scalars[half])))),
                 control.random.eq(Mux(self.external_kind | half, random, mixer.random)),
                 getattr(array, f"weights{half}").eq(getattr(self, f"weight_data{half}")),
                 getattr(array, f"row{half}").eq(delay(m, self.row_data, half, f"row{half}")),
@@ -242,7 +248,7 @@ class Datapath(wiring.Component):
             self.code_mask.eq(Const(0xFFFF) << code_shift),
             self.slot_mask.eq(Const(0xFFFF) << slot_shift),
             self.low_mask.eq(low_mask),
-            array.code_mask.eq(Const(0xFFFF) << code_shift),
+            array.code_mask.eq(Const(0xFFFF) << code_shift), array.signs.eq(job.flags.signs),
             self.half_code.eq(Mux(asymm, (Const(1) << code_shift)[1:], 0)),
             array.half_code.eq(Mux(asymm, (Const(1) << code_shift)[1:], 0)),
             array.round_half.eq(low_mask ^ low_mask >> 1),

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,17 +16,17 @@ _OPMODE_HOLD = 0b010_00_00
 
 
 class DSP48E1(wiring.Component):
-    """One DSP48E1: ``p <= (c if clear else p) + (d if use_d else a) * b``.
+    """One DSP48E1: ``p <= (c if clear else p) +- (d if use_d else a) * b``.
 
     Everything that belongs to one product is presented in the same cycle t; ``p`` holds the sum
     with that product in cycle t + :data:`LATENCY`. One product a cycle. Wraps modulo 2^48.
 
     Every pipeline register is used: A and D, AD, M and P; two for B, which meets AD; INMODE,
     OPMODE, ALUMODE, CARRYINSEL, CARRYIN. The operand multiplexer is the pre-adder, gated by INMODE
-    (table 2-5: 00000 selects A, 00110 selects D), and takes no LUT. OPMODE and C act two cycles
-    after A, so that ``clear``, ``enable`` and ``c`` pass two flip-flops outside; a constant ``c``
-    costs none. The copies stay apart where the caller's signals do: drive each column from its own
-    registers.
+    (table 2-5: 00000 selects A, 00110 selects D), and takes no LUT. OPMODE, ALUMODE and C act two
+    cycles after A, so that ``clear``, ``enable``, ``subtract`` and ``c`` pass two flip-flops
+    outside; a constant costs none. The copies stay apart where the caller's signals do: drive each
+    column from its own registers.
 
     A low ``enable`` adds nothing: X = Y = 0, Z = P through the registered OPMODE, and not the
     unregistered CEP, which would be the longest wire of the array. The registers have no reset: the
@@ -41,6 +41,7 @@ class DSP48E1(wiring.Component):
     c : signed(48), In. Value that a new sum starts from.
     clear : unsigned(1), In. This product starts a new sum, from ``c``. Without ``enable``: ignored.
     enable : unsigned(1), In. Low: ``p`` keeps its value and all other inputs are ignored.
+    subtract : unsigned(1), In. Subtract the product.
     p : signed(48), Out. The sum.
     """
 
@@ -54,18 +55,22 @@ class DSP48E1(wiring.Component):
     c: In(signed(48))
     clear: In(1)
     enable: In(1)
+    subtract: In(1)
     p: Out(signed(48))
 
     def elaborate(self, platform) -> Module:
         m = Module()
 
-        enable, clear, c = self.enable, self.clear & self.enable, self.c
+        enable, clear, subtract = self.enable, self.clear & self.enable, self.subtract
+        c = self.c
         for stage in range(self.LATENCY - 2):
             delayed = (Signal(name=f"enable_{stage}", reset_less=True),
                        Signal(name=f"clear_{stage}", reset_less=True),
+                       Signal(name=f"subtract_{stage}", reset_less=True),
                        Signal(signed(48), name=f"c_{stage}", reset_less=True))
-            m.d.sync += [target.eq(value) for target, value in zip(delayed, (enable, clear, c))]
-            enable, clear, c = delayed
+            m.d.sync += [target.eq(value)
+                         for target, value in zip(delayed, (enable, clear, subtract, c))]
+            enable, clear, subtract, c = delayed
 
         opmode = Signal(7)
         m.d.comb += opmode.eq(_OPMODE_HOLD | clear << 4 | enable << 2 | enable)
@@ -92,7 +97,8 @@ class DSP48E1(wiring.Component):
             i_OPMODE=opmode,
             # Only AREG = 2 and INMODE[0] use A1.
             i_CEA1=Const(0, 1),
-            i_ALUMODE=Const(0, 4),
+            # Table 2-10: 0000 is Z + X + Y + CIN, 0011 is Z - (X + Y + CIN).
+            i_ALUMODE=Cat(subtract.replicate(2), Const(0, 2)),
             i_CARRYIN=Const(0, 1),
             i_CARRYINSEL=Const(0, 3),
             # Unused cascade inputs: low.

@@ -65,8 +65,8 @@ class Engine(wiring.Component):
         not ``busy``; writes of weights and biases likewise.
     seed_load, seed, random_state : the random generator.
     loss, correct, samples, max_error, sat_{name} : Out. Counters.
-    sample : In, 6; erring : Out. Unless that is a sample of the last LOSS since ``clear`` whose errors
-        are all zero.
+    sample : In, 6; erring : Out. Unless that is a sample of the last LOSS since ``clear`` whose
+        errors are all zero.
     events : Out. What the units do in this cycle.
     """
 

@@ -291,8 +291,9 @@ _IMM14 = st.one_of(st.integers(0, 20), st.integers(0, (1 << 14) - 1))
 def instruction(draw: st.DrawFn, place: int, length: int) -> int:
     """A word: what changes registers mostly, all else at times, and rarely anything."""
     kind = draw(st.sampled_from(
-        ["set", "set", "seth", "add", "mov", "mov", "xor", "dbnz", "blt", "blt", "jmp", "bze", "bze",
-         "tensor", "tensor", "tensor", "transfer", "transfer", "wait", "loss", "read", "odd"]))
+        ["set", "set", "seth", "add", "mov", "mov", "xor", "dbnz", "blt", "blt", "jmp", "bze",
+         "bze", "tensor", "tensor", "tensor", "transfer", "transfer", "wait", "loss", "read",
+         "odd"]))
     target = draw(st.one_of(st.integers(place + 1, length), st.integers(max(0, place - 2), length)))
     if kind == "set":
         return encode(Op.SET, draw(_WRITABLE), draw(_IMM20))

@@ -29,13 +29,16 @@ async def sums(dut) -> None:
     for _ in range(5000):
         a, d, b, c = (draw(rng, bits) for bits in (25, 25, 18, 48))
         use_d, clear, enable = rng.random() < 0.5, rng.random() < 0.1, rng.random() < 0.8
+        subtract = rng.random() < 0.5
         if enable:
             start = c if clear else total
-            total = None if start is None else wrap(start + (d if use_d else a) * b)
+            product = (d if use_d else a) * b
+            total = None if start is None else wrap(start + (-product if subtract else product))
         expected.append(total)
 
         dut.a.value, dut.d.value, dut.b.value, dut.c.value = a, d, b, c
         dut.use_d.value, dut.clear.value, dut.enable.value = use_d, clear, enable
+        dut.subtract.value = subtract
         dut.clk.value = 0
         await Timer(1, "ns")
         now = expected.pop(0)
