@@ -41,6 +41,8 @@ _COUNT = Reg.R7           # samples of the batch
 _ROW_RECORD = Reg.DDR
 _SAMPLES = Reg.LENGTH
 _REGISTER_RECORD = Reg.LOCAL
+# Registers of lists are free without them.
+_LAST_INPUT = Reg.L_BASE
 # Registers of DRV are free where nothing is learnt.
 _DDR_LOGITS = Reg.R_BASE
 
@@ -165,27 +167,36 @@ class Compiled:
             p.set(**{_DDR_LOGITS.name: logits})
         if layout.double:
             self._load(p)
+        learn, go_on = rate is not None, Label()
+        threshold = self.network.scales.skip_below(rate) if rate is not None else 0
+        # Nothing is learnt of a batch of one without an error that is left after rounding.
+        alone = learn and not threshold and options.batch == 1
+        early = learn and self._early
+        if early:
+            self._begin(p, learn=learn)
         loop = p.here()
-        if not layout.double:
-            self._load(p)
-        p.wait()
-        p.move(Reg.COUNT, _COUNT)
+        if not early:
+            self._begin(p, learn=learn)
         for layer in self.network.layers:
-            self._forward(p, layer, learn=rate is not None)
+            if layer.index:
+                p.tensor(*self._product(p, layer, learn=learn))
+            else:
+                # Its operands are set.
+                p.tensor(*self._product(Program(), layer, learn=learn))
             if layer.index == 0 and layout.double:
                 # Nothing runs any more that reads the memories' other halves.
                 self._load(p, Flag.BESIDE)
         if logits is None:
-            self._loss(p, learn=rate is not None)
+            self._loss(p, learn=learn)
         else:
             self._store_logits(p)
-        go_on = Label()
-        threshold = self.network.scales.skip_below(rate) if rate is not None else 0
         if threshold:
             self._skip(p, threshold, go_on)
-        alone = not threshold and rate is not None and options.batch == 1
+        if early:
+            p.move(_LAST_INPUT, _INPUT_PAIRS)
+            self._take_turns(p)
+            self._begin(p, learn=learn)
         if alone:
-            # Nothing is learnt of a sample without an error that is left after rounding.
             p.set(**{_PAIR_RECORD.name: 0})
             p.jump_if_no_error(_PAIR_RECORD, go_on)
         if rate is not None:
@@ -197,11 +208,12 @@ class Compiled:
                     self._update(p, layer, rate)
             else:
                 (self._registers if layout.dpfm else self._backward)(p, rate)
+        if early:
+            self._begin(p, learn=learn)
         if threshold or alone:
             p.mark(go_on)
-        if layout.double:
-            p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
-            p.toggle(Reg.T_BASE, 4 * layout.target_beats, _PAIR_RECORD)
+        if not early:
+            self._take_turns(p)
         p.loop(_BATCHES, loop)
         if whole and rest:
             end = Label()
@@ -216,6 +228,28 @@ class Compiled:
         return p.words()
 
     # --- parts of a program -----------------------------------------------------------------------
+
+    @property
+    def _early(self) -> bool:
+        """Whether a batch begins before the last one's errors are known to be zero, or not."""
+        options, layout = self.network.options, self.layout
+        return (options.batch == 1 and options.skip_below == 0 and layout.double
+                and options.algorithm != "dpfm")
+
+    def _begin(self, p: Program, *, learn: bool) -> None:
+        """Await the batch's data, and set the first product's operands."""
+        if not self.layout.double:
+            self._load(p)
+        p.wait()
+        p.move(Reg.COUNT, _COUNT)
+        self._product(p, self.network.layers[0], learn=learn)
+
+    def _take_turns(self, p: Program) -> None:
+        """The batch that has been loaded is the present one."""
+        layout = self.layout
+        if layout.double:
+            p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
+            p.toggle(Reg.T_BASE, 4 * layout.target_beats, _PAIR_RECORD)
 
     def _load(self, p: Program, flags: Flag = _NO_FLAGS) -> None:
         """Start the transfers of the next batch, the short one first: it is waited for."""
@@ -234,17 +268,18 @@ class Compiled:
             p.toggle(_NEXT_TARGET, layout.target_beats, _PAIR_RECORD)
             p.toggle(_NEXT_INPUT, layout.batch_beats, _PAIR_RECORD)
 
-    def _scalars(self, p: Program, layer: Layer) -> Flag:
+    def _scalars(self, p: Program, layer: Layer, inputs: Reg = _INPUT_PAIRS) -> Flag:
         """S_BASE and S_STRIDE of what an input-major layer multiplies."""
         if layer.index == 0:
-            p.move(Reg.S_BASE, _INPUT_PAIRS)
+            p.move(Reg.S_BASE, inputs)
             p.set(s_stride=4 * self.layout.sample_beats)
             return Flag.INPUT
         p.set(s_base=self.layout.activation_pairs[layer.index - 1],
               s_stride=self.layout.pair_record)
         return _NO_FLAGS
 
-    def _forward(self, p: Program, layer: Layer, *, learn: bool) -> None:
+    def _product(self, p: Program, layer: Layer, *, learn: bool) -> tuple[Op, Flag]:
+        """Set the operands of a forward product; the instruction."""
         layout, network = self.layout, self.network
         shift, shift2, b_shift = network.scales.forward(layer.index)
         p.set(m_base=layer.word, p=layer.p, q=layer.q, b_base=layer.bias, b_shift=b_shift,
@@ -256,8 +291,8 @@ class Compiled:
             op = Op.MVD
             p.set(v_base=layout.activation_rows[layer.index - 1], v_stride=layout.row_record)
         if layer is network.layers[-1]:
-            p.tensor(op, flags | Flag(Post.LOGIT), y_base=0, y_stride=layout.logit_stride)
-            return
+            p.set(y_base=0, y_stride=layout.logit_stride)
+            return op, flags | Flag(Post.LOGIT)
         if network.options.activation == "sigmoid":
             flags |= Flag.SIGMOID
         if layer.index in layout.activation_pairs:
@@ -269,7 +304,8 @@ class Compiled:
         if layer.index in layout.slope_rows and learn:
             flags |= Flag.SLOPE_ROWS
             p.set(f_base=layout.slope_rows[layer.index])
-        p.tensor(op, flags | Flag(Post.ACT), shift2=shift2)
+        p.set(shift2=shift2)
+        return op, flags | Flag(Post.ACT)
 
     def _error_results(self, p: Program, layer: Layer) -> Flag:
         """Where the errors of ``layer`` go, of all samples."""
@@ -515,7 +551,7 @@ class Compiled:
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
               shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
         if layer.input_major:
-            flags |= self._scalars(p, layer)
+            flags |= self._scalars(p, layer, _LAST_INPUT if self._early else _INPUT_PAIRS)
             p.set(v_base=layout.error_rows[layer.index])
         else:
             p.set(s_base=layout.error_pairs[layer.index], s_stride=layout.pair_record,
