@@ -133,7 +133,8 @@ class Clock:
         Parameters
         ----------
         lists : the cycles that depend on lists.
-        live : (COUNT, pairs of P), for MVA and UPD: which pairs of scalars are not zero;
+        live : (COUNT, pairs of P), for MVA and UPD (of the samples that are not left out): which
+            pairs of scalars are not zero;
             (1, pairs of P), for DRV: of own activations. None: all.
         below : for DRV, the activations of the layer below that are not zero.
         selected : for SEL, how many neurons are selected.
@@ -246,6 +247,9 @@ class Clock:
         tiles = self.config.tiles(q)
         first = _FIRST_STEP + tiles
         if op is Op.UPD:
+            if flags & Flag.WANTED:
+                # Which samples are, a cycle each.
+                first += registers[Reg.COUNT] + 1
             free = flow.update(live, base, tiles, first) + _SCANNED_DONE
             return free, free
         twice = flags & 3 == Post.ACT and bool(flags & Flag.SLOPE_ROWS)

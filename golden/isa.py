@@ -151,7 +151,9 @@ class Flag(enum.IntFlag):
                           #: MVR: one row after the other for the scalars that are not zero, as
                           #: DRV makes them; TOP: no list for a neuron whose element at S_BASE
                           #: (pairs) is zero
-    WANTED = 1 << 17      #: SRT, TOP: nothing, if COUNT elements at Y_BASE (pairs) are all zero
+    WANTED = 1 << 17      #: SRT, TOP: nothing, if COUNT elements at Y_BASE (pairs) are all zero;
+                          #: UPD that skips zeros: leave out samples of the last LOSS whose errors
+                          #: are all zero, as if their scalars were
     SIGNS = 1 << 18       #: MVA, MVD: the matrix is not stored: it is +-SIGN_SIZE, the sign of each
                           #: place in the weight memory a fixed random bit (feedback alignment)
 
@@ -198,7 +200,8 @@ FLAGS: dict[Op, int] = {
     Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.SIGNS),
     Op.MVD: int(_POST_FLAGS | Flag.SIGNS),
     Op.MVR: int(_POST_FLAGS | Flag.LIVE),
-    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE),
+    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE
+                | Flag.WANTED),
     Op.LOSS: int(Flag.POST0 | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT),
     Op.DRV: int(Flag.SIGMOID | Flag.LIVE | Flag.BESIDE),
     Op.SEL: int(Flag.LIVE | Flag.BESIDE),

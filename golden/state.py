@@ -46,8 +46,8 @@ class State:
     ddr : uint8, the external memory.
     offers : what the last TOP came to.
     list_cycles : of the last SRT, TOP or SCT, those that depend on its data.
-    live : which pairs of scalars of the last MVA or UPD, or of own activations of the last DRV,
-        were not zero: cycles depend on it.
+    live : which pairs of scalars of the last MVA or UPD (of samples that were not left out), or of
+        own activations of the last DRV, were not zero: cycles depend on it.
     below : which activations of the layer below were not zero, of the last DRV; likewise.
     neurons, selected : neurons that the last DRV made rows of, and that the last SEL selected.
     random : state of the random generator.

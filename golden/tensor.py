@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from . import lfsr, update
 from .activation import activate, slope
+from .flow import scanned_update
 from .formats import Integers, requantise, round_shift
 from .isa import (
     ERROR_SAMPLES,
@@ -273,7 +274,9 @@ class _Tensor(ListTensor):
         form, state = self.rule()
         slots, base = self.words(), self[Reg.M_BASE]
         scalars, vectors = self.scalars(self[Reg.P]), self.vectors()
-        self.s.live = self.live(scalars)
+        wanted = self.wanted_samples()
+        scalars[~wanted] = 0
+        self.s.live = self.live(scalars)[wanted]
         if state is not None:
             self.s.random = state
         i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
@@ -281,6 +284,14 @@ class _Tensor(ListTensor):
         d = d.reshape(i * t, 2 * self.lanes).astype(np.int64)
         changes = np.repeat(self.s.live.any(0), t)
         self.count("weight", update.apply(slots, d, changes, state, base, form))
+
+    def wanted_samples(self) -> npt.NDArray[np.bool_]:
+        """(COUNT,), the samples of an UPD that are not left out by Flag.WANTED."""
+        wanted = np.ones(self[Reg.COUNT], np.bool_)
+        if self.has(Flag.WANTED) and scanned_update(len(wanted), self[Reg.S_STRIDE]):
+            known = self.s.erring[:len(wanted)]
+            wanted[:len(known)] = known
+        return wanted
 
     def loss(self) -> None:
         p, n = self[Reg.P], self[Reg.COUNT]

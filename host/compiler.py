@@ -51,6 +51,9 @@ _LIST_RECORD = Reg.DDR
 _SAMPLE_INPUT = Reg.LOCAL
 _THRESHOLD = Reg.R_STRIDE
 
+#: So few rows of weights that to list the samples which have errors costs more than it saves.
+_FEW = 8
+
 _NO_FLAGS = Flag(0)
 _RULES = {"nearest": Rule.NEAREST, "stochastic": Rule.STOCHASTIC, "event": Rule.EVENT,
           "master": Rule.MASTER}
@@ -548,6 +551,9 @@ class Compiled:
         """The update of a layer's weights."""
         layout, network = self.layout, self.network
         flags |= _RULES[network.options.update].value
+        if network.options.batch > 1 and layer.p > _FEW:
+            # Samples without an error are passed over.
+            flags |= Flag.WANTED
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
               shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
         if layer.input_major:

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden import lfsr
 from ..golden.config import Config
-from ..golden.flow import CREDITS, GROUP
+from ..golden.flow import CREDITS, GROUP, SCANNED_SAMPLES
 from ..golden.isa import SIGN_SIZE
 from . import uop as stage
 from .activation import Slope
@@ -50,6 +50,7 @@ class Datapath(wiring.Component):
     reset_job : In. Forget the job; high for at least :data:`FLUSH` cycles.
     scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
     live : Out. Neurons that the last OWN made rows of. clear : In. Zero it.
+    sample : Out, 5; erring : In. Whether that sample has errors, in the same cycle.
     scanning, group : Out, 1 and 16; group_data : In, 16E. In its place eight pairs, 2 cycles later.
     row_address : Out, 16; row_data : In, lanes x E. A row, 2 cycles later.
     weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later.
@@ -76,6 +77,7 @@ class Datapath(wiring.Component):
             "written": Out(1), "emptied": Out(1), "fault": Out(1), "reset_job": In(1),
             "scalar_address": Out(17), "scalar_data": In(2 * bits),
             "live": Out(12), "clear": In(1),
+            "sample": Out(range(SCANNED_SAMPLES)), "erring": In(1),
             "scanning": Out(1), "group": Out(16), "group_data": In(2 * GROUP * bits),
             "row_address": Out(16), "row_data": In(lanes * bits),
             **{f"weight_address{h}": Out(16) for h in (0, 1)},
@@ -108,6 +110,7 @@ class Datapath(wiring.Component):
             issue.reset_job.eq(self.reset_job), self.fault.eq(issue.fault),
             self.live.eq(issue.live), issue.clear.eq(self.clear),
             self.scanning.eq(issue.grouped), self.group.eq(issue.group),
+            self.sample.eq(issue.sample), issue.erring.eq(self.erring),
             issue.group_data.eq(self.group_data),
         ]
         self.external_kind = is_kind[Kind.OFFER] | is_kind[Kind.SCATTER]
@@ -396,7 +399,7 @@ class Datapath(wiring.Component):
         m.d.sync += [credits.eq(credits - taken + give),
                      draining.eq(Mux(draining == 0, 0, draining - 1))]
         with m.If(issue.drain):
-            m.d.sync += draining.eq(issue.drain_pairs)
+            m.d.sync += draining.eq(issue.drain_pairs - 1)
         with m.If(self.reset_job):
             m.d.sync += [credits.eq(SUMS_DEPTH), draining.eq(0)]
         m.d.comb += [

@@ -402,13 +402,16 @@ class Engine(wiring.Component):
                          self.samples.eq(self.samples + 1)]
         # Which samples have errors.
         m.submodules.erring = memory = Memory(shape=1, depth=ERROR_SAMPLES, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        write = memory.write_port()
+        reads = [memory.read_port(domain="comb") for _ in range(2)]
         samples = Signal(range(ERROR_SAMPLES + 1))
         m.d.comb += [
             write.en.eq(loss.errors_over & (samples != ERROR_SAMPLES)),
-            write.addr.eq(samples), write.data.eq(loss.erring), read.addr.eq(self.sample),
-            self.erring.eq(read.data | (self.sample >= samples)),
+            write.addr.eq(samples), write.data.eq(loss.erring),
         ]
+        for read, port in zip(reads, (self, datapath)):
+            m.d.comb += [read.addr.eq(port.sample),
+                         port.erring.eq(read.data | (port.sample >= samples))]
         with m.If(self.clear | loss.start):
             m.d.sync += samples.eq(0)
         with m.Elif(write.en):
