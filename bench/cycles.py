@@ -57,6 +57,10 @@ _WEIGHT = {**_NEURON, "granularity": "weight", "banks": (12, 4)}
 PROGRAMS = {
     "BP": Program({"algorithm": "bp"}, floor=450, goal=320),
     "BP, Fashion": Program({"algorithm": "bp"}, _FASHION, floor=850),
+    "FA, matrices in memory": Program({"algorithm": "fa"}, floor=450, goal=320),
+    "FA, signs by the LFSR": Program({"algorithm": "fa", "feedback": "lfsr"}, floor=450, goal=320),
+    "FA, signs by the LFSR, Fashion": Program({"algorithm": "fa", "feedback": "lfsr"}, _FASHION,
+                                              floor=850),
     "BP, dense random input": Program({"algorithm": "bp"}, _DENSE, floor=1050, goal=920),
     "BP, batch 1": Program({"algorithm": "bp", "batch": 1}),
     "BP, 784-128-10": Program({"algorithm": "bp", "layers": (784, 128, 10)}, floor=550, goal=380),

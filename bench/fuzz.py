@@ -230,7 +230,7 @@ def _program(rng: np.random.Generator, config: Config, wild: bool) -> list[int]:
             w.scalar(wild and w.below(4) == 0)
         elif wild:
             target = w.below(len(w.words) + 20) if w.below(8) else w.below(1 << 20)
-            op = (Op.JMP, Op.DBNZ, Op.BLT)[w.below(3)]
+            op = (Op.JMP, Op.DBNZ, Op.BLT, Op.BZE)[w.below(4)]
             imm = (target & 0x3FFF) << 6 | w.below(64) if op is Op.BLT else target
             w.words.append(encode(op, w.below(10), imm))
             if w.below(4) == 0:

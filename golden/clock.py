@@ -117,6 +117,10 @@ class Clock:
         """Check waits until the engine is free."""
         self.now = max(self.now, self.engine_free + 1)
 
+    def read_errors(self) -> None:
+        """Check waits until the post-processing unit is free, and with it the loss unit."""
+        self.now = max(self.now, self.post_free + 1)
+
     def wait_transfer(self) -> None:
         """Execute waits until no transfer is under way."""
         self.now = self._await_transfer(self.now)
@@ -129,7 +133,8 @@ class Clock:
         Parameters
         ----------
         lists : the cycles that depend on lists.
-        live : (COUNT, pairs of P), for MVA and UPD: which pairs of scalars are not zero;
+        live : (COUNT, pairs of P), for MVA and UPD (of the samples that are not left out): which
+            pairs of scalars are not zero;
             (1, pairs of P), for DRV: of own activations. None: all.
         below : for DRV, the activations of the layer below that are not zero.
         selected : for SEL, how many neurons are selected.
@@ -242,6 +247,9 @@ class Clock:
         tiles = self.config.tiles(q)
         first = _FIRST_STEP + tiles
         if op is Op.UPD:
+            if flags & Flag.WANTED:
+                # Which samples are, a cycle each.
+                first += registers[Reg.COUNT] + 1
             free = flow.update(live, base, tiles, first) + _SCANNED_DONE
             return free, free
         twice = flags & 3 == Post.ACT and bool(flags & Flag.SLOPE_ROWS)

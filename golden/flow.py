@@ -88,7 +88,7 @@ def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, fu
                 if last:
                     _accept(accepted, announced, now, wanted, _DRAIN_FIRST + _SCANNED, gap)
                     announced += wanted
-                    busy = wanted + 1
+                    busy = wanted
                     tile = tile + 1 if tile + 1 < tiles else 0
                     if announced == accepted.size:
                         return now, accepted[announced - 1]
@@ -125,9 +125,10 @@ def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> i
     for i in range(pairs):
         for b in range(samples):
             counts[(offset + i) // GROUP, (offset + i) % GROUP] += live[b, i]
-    busy = np.zeros(2, np.bool_)
-    complete = np.zeros(2, np.bool_)
-    group_of = np.zeros(2, np.int64)
+    banks = 4 if samples <= SCANNED_SAMPLES // 2 else 2
+    busy = np.zeros(banks, np.bool_)
+    complete = np.zeros(banks, np.bool_)
+    group_of = np.zeros(banks, np.int64)
     arriving = np.full(_ARRIVES, -1, np.int64)      # bank whose last group arrives
     group = sample = bank = 0
     # The bank that is looked at next and the one that is; its next pair, and the pairs after that.
@@ -147,14 +148,15 @@ def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> i
         load = fetched >= 0 and (over or held == 0)
         opens = complete[following] and left == 0 and not all_looked
         fetch = left > 0 and fetched < 0
+        begins, was_tile = held == whole, tile
         if go:
             held -= 1
             if ends:
                 held, tile = whole, tile + 1
         if over:
             held = 0
-            if held_last:
-                busy[held_bank] = False
+        if go and begins and held_last and was_tile == tiles - 1:
+            busy[held_bank] = False
         if load:
             held = whole = fetched
             held_bank, held_last, tile, fetched = fetched_bank, fetched_last, 0, -1
@@ -172,7 +174,7 @@ def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> i
             complete[looked] = False
             if left == 0:
                 busy[looked] = False
-            following = looked ^ 1
+            following = (looked + 1) % banks
         spaced = not ends
         if gathered >= 0:
             complete[gathered] = True
@@ -183,7 +185,7 @@ def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> i
             if sample == samples:
                 arriving[now % _ARRIVES] = bank
                 group_of[bank] = group
-                sample, group, bank = 0, group + 1, bank ^ 1
+                sample, group, bank = 0, group + 1, (bank + 1) % banks
         now += 1
 
 
@@ -244,7 +246,7 @@ def drained(first: int, inner: int, sums: int, tiles: int, full: int, rest: int,
             last = max(last, accepted[announced + wanted - CREDITS - 1] + 1)
         _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap)
         announced += wanted
-        before = last + wanted + 1
+        before = last + wanted
     return last, accepted[announced - 1]
 
 
@@ -282,4 +284,6 @@ def product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, ful
 
 def update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> int:
     """The cycle of the last step of a scanned UPD; parameters as for :func:`product`."""
+    if len(live) == 0:
+        return first
     return int(_update(live, base, tiles, first))

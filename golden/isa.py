@@ -12,7 +12,8 @@ import enum
 
 __all__ = ["VERSION", "Op", "Reg", "Flag", "Post", "Rule", "Space", "Cause", "Instruction",
            "encode", "decode", "sign_extend", "REGISTER_BITS", "SIGMOID_ENTRIES", "LOGIT_FRACTION",
-           "SHIFT_MAX", "LIVE_MAX", "FLAGS", "OPERANDS", "FORMATTED", "LISTS"]
+           "SHIFT_MAX", "LIVE_MAX", "ERROR_SAMPLES", "SIGN_SIZE", "FLAGS", "OPERANDS", "FORMATTED",
+           "LISTS"]
 
 VERSION = 1
 REGISTER_BITS = 24
@@ -22,8 +23,12 @@ SIGMOID_ENTRIES = 1024
 LOGIT_FRACTION = 10
 #: Largest shift of a lane or of the post-processing unit.
 SHIFT_MAX = 31
+#: What Flag.SIGNS multiplies by, or its negative.
+SIGN_SIZE = 128
 #: Most neurons of a DRV with Flag.LIVE, and of the layer below one with deeper ids.
 LIVE_MAX = 256
+#: Samples of a LOSS of which BZE can tell whether they have errors.
+ERROR_SAMPLES = 64
 
 
 class Op(enum.IntEnum):
@@ -38,6 +43,8 @@ class Op(enum.IntEnum):
     DBNZ = 0x06   #: rd -= 1; if rd != 0 go to imm
     JMP = 0x07    #: go to imm
     BLT = 0x08    #: if rd < reg[imm[5:0]] (unsigned) go to imm[19:6]
+    BZE = 0x09    #: if rd is a sample, 0 to 63, of the last LOSS, all of whose error elements are
+                  #: zero, go to imm
     MVA = 0x10    #: y[b, q] = sum over p of M[p, q] s[b, p]; results to the post-processing unit
     MVD = 0x11    #: y[b, p] = sum over q of M[p, q] v[b, q]; results to the post-processing unit
     MVR = 0x12    #: y[b, q] = sum over p of V[b, p, q] s[b, p], V from row memory
@@ -141,8 +148,14 @@ class Flag(enum.IntFlag):
                           #: be read or written, nor the reverse.
     LIVE = 1 << 16        #: DRV: only neurons whose own activation, at S_BASE, is not zero, one
                           #: after the other; SEL: as many neurons as the last DRV made rows of;
-                          #: TOP: no list for a neuron whose element at S_BASE (pairs) is zero
-    WANTED = 1 << 17      #: SRT, TOP: nothing, if COUNT elements at Y_BASE (pairs) are all zero
+                          #: MVR: one row after the other for the scalars that are not zero, as
+                          #: DRV makes them; TOP: no list for a neuron whose element at S_BASE
+                          #: (pairs) is zero
+    WANTED = 1 << 17      #: SRT, TOP: nothing, if COUNT elements at Y_BASE (pairs) are all zero;
+                          #: UPD that skips zeros: leave out samples of the last LOSS whose errors
+                          #: are all zero, as if their scalars were
+    SIGNS = 1 << 18       #: MVA, MVD: the matrix is not stored: it is +-SIGN_SIZE, the sign of each
+                          #: place in the weight memory a fixed random bit (feedback alignment)
 
 
 class Rule(enum.Enum):
@@ -184,10 +197,11 @@ class Cause(enum.IntEnum):
 _POST_FLAGS = (Flag.POST0 | Flag.POST1 | Flag.SIGMOID | Flag.PAIRS | Flag.ROWS | Flag.SLOPE_ROWS
                | Flag.SLOPE | Flag.BIAS_GRADIENT)
 FLAGS: dict[Op, int] = {
-    Op.MVA: int(_POST_FLAGS | Flag.INPUT),
-    Op.MVD: int(_POST_FLAGS),
-    Op.MVR: int(_POST_FLAGS),
-    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE),
+    Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.SIGNS),
+    Op.MVD: int(_POST_FLAGS | Flag.SIGNS),
+    Op.MVR: int(_POST_FLAGS | Flag.LIVE),
+    Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE
+                | Flag.WANTED),
     Op.LOSS: int(Flag.POST0 | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT),
     Op.DRV: int(Flag.SIGMOID | Flag.LIVE | Flag.BESIDE),
     Op.SEL: int(Flag.LIVE | Flag.BESIDE),

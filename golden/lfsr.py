@@ -14,8 +14,8 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MASK", "PLACES", "WINDOW", "DIFFUSIONS", "KEYS", "advance", "mix", "wires",
-           "lane_wires", "lane_masks", "random_bits"]
+__all__ = ["MASK", "PLACES", "WINDOW", "DIFFUSIONS", "KEYS", "SIGN_STATE", "advance", "mix",
+           "wires", "lane_wires", "lane_masks", "random_bits", "signs"]
 
 MASK = (1 << 64) - 1
 #: Bits of a lane's sum that may be random: a slot's lowest bit lies at 15 or 31, its code's up to
@@ -28,6 +28,8 @@ _WIRES = 128
 #: Rotations of the three diffusions, and of the state where it is added after the first two.
 DIFFUSIONS = ((7, 19, 30, 45), (5, 22, 39, 53), (11, 24, 35, 58))
 KEYS = (32, 13)
+#: The state of which the signs of fixed random matrices are made.
+SIGN_STATE = 0xA0761D6478BD642F
 
 
 def advance(state: int) -> int:
@@ -136,3 +138,15 @@ def random_bits(state: int, words: npt.NDArray[np.uint64], lanes: int, first: in
         bit = (mixed >> taps[:, 0]) ^ (mixed >> taps[:, 1]) ^ (mixed >> taps[:, 2])
         result |= (bit & np.uint64(1)) << np.uint64(k)
     return result.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=64)
+def signs(first: int, count: int, lanes: int) -> npt.NDArray[np.int8]:
+    """+1 or -1 for each lane of weight words ``first``, ...: (count, 2 * lanes), not to be changed.
+
+    The sign is that of the lane's random bit at place 0: -1 where it is set.
+    """
+    bits = random_bits(SIGN_STATE, np.arange(first, first + count, dtype=np.uint64), lanes, 0, 1)
+    result = (1 - 2 * bits).astype(np.int8)
+    result.setflags(write=False)
+    return result

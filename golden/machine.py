@@ -27,7 +27,7 @@ __all__ = ["Machine"]
 _MASK = (1 << REGISTER_BITS) - 1
 _WRITABLE = frozenset(r for r in Reg if r is not Reg.MAX_ERROR)
 _READERS = frozenset({Op.MOV, Op.XOR, Op.BLT})
-_SCALAR = frozenset({Op.SET, Op.SETH, Op.ADD, Op.MOV, Op.XOR, Op.DBNZ, Op.BLT})
+_SCALAR = frozenset({Op.SET, Op.SETH, Op.ADD, Op.MOV, Op.XOR, Op.DBNZ, Op.BLT, Op.BZE})
 
 
 class Machine:
@@ -122,6 +122,11 @@ class Machine:
             elif op is Op.DBNZ:
                 r[rd] = r[rd] - 1 & _MASK
                 if r[rd]:
+                    next_pc = imm
+            elif op is Op.BZE:
+                self.clock.read_errors()
+                erring = self.state.erring
+                if r[rd] < len(erring) and not erring[r[rd]]:
                     next_pc = imm
             elif r[rd] < r[rs]:
                 next_pc = imm >> 6

@@ -46,12 +46,14 @@ class State:
     ddr : uint8, the external memory.
     offers : what the last TOP came to.
     list_cycles : of the last SRT, TOP or SCT, those that depend on its data.
-    live : which pairs of scalars of the last MVA or UPD, or of own activations of the last DRV,
-        were not zero: cycles depend on it.
+    live : which pairs of scalars of the last MVA or UPD (of samples that were not left out), or of
+        own activations of the last DRV, were not zero: cycles depend on it.
     below : which activations of the layer below were not zero, of the last DRV; likewise.
     neurons, selected : neurons that the last DRV made rows of, and that the last SEL selected.
     random : state of the random generator.
     loss, correct, samples, max_error : what LOSS counted.
+    erring : of the samples of the last LOSS since START, the first 64 at most, which have an error
+        that is not zero.
     saturations : count by name, see :data:`tangente.golden.registers.SATURATIONS`.
     """
 
@@ -79,6 +81,7 @@ class State:
         self.loss = self.correct = self.samples = self.max_error = 0
         self.saturations = dict.fromkeys(SATURATIONS, 0)
         self.neurons = self.selected = 0
+        self.erring = np.zeros(0, np.bool_)
 
     def _view(self, space: Space) -> np.ndarray:
         """The memory of ``space`` as (units, bytes) uint8; a copy where it is padded."""

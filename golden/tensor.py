@@ -14,8 +14,20 @@ import numpy.typing as npt
 
 from . import lfsr, update
 from .activation import activate, slope
+from .flow import scanned_update
 from .formats import Integers, requantise, round_shift
-from .isa import FORMATTED, LIVE_MAX, OPERANDS, Cause, Flag, Op, Post, Reg
+from .isa import (
+    ERROR_SAMPLES,
+    FORMATTED,
+    LIVE_MAX,
+    OPERANDS,
+    SIGN_SIZE,
+    Cause,
+    Flag,
+    Op,
+    Post,
+    Reg,
+)
 from .list_tensor import ListTensor
 from .loss import softmax_errors, squared_errors
 from .operands import Fault, write_runs
@@ -118,10 +130,15 @@ class _Tensor(ListTensor):
         return self.s.weights[base:base + length]
 
     def matrix(self) -> npt.NDArray[np.float64]:
-        """Codes of the stored matrix, padded: (2 ceil(P/2), tiles * lanes)."""
-        tiles = self.config.tiles(self[Reg.Q])
+        """Codes of the stored matrix, or signs, padded: (2 ceil(P/2), tiles * lanes)."""
+        tiles, words = self.config.tiles(self[Reg.Q]), self.words()
         result = np.empty((2 * _pairs(self[Reg.P]), tiles * self.lanes))
-        _matrix(self.words(), tiles, self.code_mask, self.half_code, result)
+        if self.has(Flag.SIGNS):
+            signs = lfsr.signs(self[Reg.M_BASE], len(words), self.lanes)
+            signs = signs.reshape(-1, tiles, 2, self.lanes).transpose(0, 2, 1, 3)
+            np.multiply(signs.reshape(result.shape), float(SIGN_SIZE), out=result)
+        else:
+            _matrix(words, tiles, self.code_mask, self.half_code, result)
         return result
 
     def scalars(self, width: int) -> npt.NDArray[np.float64]:
@@ -238,8 +255,9 @@ class _Tensor(ListTensor):
         scalars = self.scalars(p)[:, :p]
         sums = np.empty((n, tiles * self.lanes))
         for b in range(n):
-            rows = _runs(self.s.rows, base + b * between, stride, p, tiles)
-            sums[b] = scalars[b] @ rows.astype(np.float64).reshape(p, -1)
+            factors = scalars[b][scalars[b] != 0] if self.has(Flag.LIVE) else scalars[b]
+            rows = _runs(self.s.rows, base + b * between, stride, len(factors), tiles)
+            sums[b] = factors @ rows.astype(np.float64).reshape(-1, tiles * self.lanes)
         self.post(sums, self[Reg.Q])
 
     def rule(self) -> tuple[update.Form, int | None]:
@@ -256,7 +274,9 @@ class _Tensor(ListTensor):
         form, state = self.rule()
         slots, base = self.words(), self[Reg.M_BASE]
         scalars, vectors = self.scalars(self[Reg.P]), self.vectors()
-        self.s.live = self.live(scalars)
+        wanted = self.wanted_samples()
+        scalars[~wanted] = 0
+        self.s.live = self.live(scalars)[wanted]
         if state is not None:
             self.s.random = state
         i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
@@ -264,6 +284,14 @@ class _Tensor(ListTensor):
         d = d.reshape(i * t, 2 * self.lanes).astype(np.int64)
         changes = np.repeat(self.s.live.any(0), t)
         self.count("weight", update.apply(slots, d, changes, state, base, form))
+
+    def wanted_samples(self) -> npt.NDArray[np.bool_]:
+        """(COUNT,), the samples of an UPD that are not left out by Flag.WANTED."""
+        wanted = np.ones(self[Reg.COUNT], np.bool_)
+        if self.has(Flag.WANTED) and scanned_update(len(wanted), self[Reg.S_STRIDE]):
+            known = self.s.erring[:len(wanted)]
+            wanted[:len(known)] = known
+        return wanted
 
     def loss(self) -> None:
         p, n = self[Reg.P], self[Reg.COUNT]
@@ -290,6 +318,7 @@ class _Tensor(ListTensor):
         self.s.correct += int(hits.sum())
         self.s.samples += n
         self.s.max_error = int(np.abs(errors).max())
+        self.s.erring = np.any(errors, axis=1)[:ERROR_SAMPLES]
         self.write_errors(errors, p)
 
     def drv(self) -> None:

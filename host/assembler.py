@@ -129,6 +129,15 @@ class Program:
         self.jump(label)
         self.mark(below)
 
+    def jump_if_no_error(self, register: Reg, label: Label) -> None:
+        """Go to ``label`` if all errors of sample ``register`` of the last LOSS are zero."""
+        self._emit(Op.BZE, register, 0, label)
+
+    def next_sample(self, register: Reg, count: Reg, label: Label) -> None:
+        """Count ``register`` up; go back to ``label`` unless it is ``count``."""
+        self.add(register, 1)
+        self.jump_if_less(register, count, label)
+
     def halt(self) -> None:
         """Stop with cause DONE."""
         self._emit(Op.HALT, Reg.R0, 0)
@@ -154,7 +163,7 @@ class Program:
 
     def _emit(self, op: Op, rd: Reg, imm: int, label: Label | None = None) -> None:
         self._code.append((op, int(rd), imm, label))
-        if op < Op.MVA:
+        if op < Op.MVA and op not in (Op.BLT, Op.BZE):
             self._known.pop(rd, None)
 
 

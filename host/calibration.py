@@ -113,9 +113,12 @@ def _forward(network: Network, matrices: list[Reals], images: Reals) -> list[Rea
     return result
 
 
-def _errors(network: Network, matrices: list[Reals], activations: list[Reals],
+def _errors(network: Network, back: list[Reals], activations: list[Reals],
             labels: Targets) -> list[Reals]:
-    """Derivatives of each sample's loss by the sums of all layers."""
+    """Derivatives of each sample's loss by the sums of all layers.
+
+    Those of hidden layers come back through the matrices ``back``.
+    """
     logits = activations[-1]
     if network.options.loss == "mse":
         error = logits - labels
@@ -124,10 +127,10 @@ def _errors(network: Network, matrices: list[Reals], activations: list[Reals],
         error = shares / shares.sum(1, keepdims=True)
         error[np.arange(len(labels)), labels] -= 1
     result = [error]
-    for index in range(len(matrices) - 1, 0, -1):
+    for index in range(len(back) - 1, 0, -1):
         a = activations[index - 1]
         slope = a * (1 - a) if network.options.activation == "sigmoid" else (a > 0).astype(float)
-        error = (error @ matrices[index].T) * slope
+        error = (error @ back[index].T) * slope
         result.append(error)
     return result[::-1]
 
@@ -151,7 +154,8 @@ def calibrate(options: Options, images: npt.NDArray[np.uint8], labels: Targets) 
     slots, _ = network.initial()
     matrices = [network.weights(slots, layer) for layer in network.layers]
     activations = _forward(network, matrices, images / 256)
-    errors = _errors(network, matrices, activations, labels)
+    back = [network.feedback(slots, layer) for layer in network.layers]
+    errors = _errors(network, back, activations, labels)
     layers = []
     for layer, matrix, active, error in zip(network.layers, matrices, activations, errors):
         index, last = layer.index, layer.index == len(matrices) - 1

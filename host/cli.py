@@ -13,7 +13,15 @@ from typing import Any, NoReturn
 from tangente.golden.config import PRESETS
 
 from .data import DATASETS
-from .options import DEVICES, LOSSES, TOOLCHAINS, UPDATES, Options
+from .options import (
+    ALGORITHMS,
+    DEVICES,
+    FEEDBACKS,
+    LOSSES,
+    TOOLCHAINS,
+    UPDATES,
+    Options,
+)
 
 __all__ = ["UsageError", "main", "make_parser"]
 
@@ -39,6 +47,7 @@ _TRAIN_EPILOG = """\
 examples:
   tangente train --registers 4                       DPFM, four gradient registers a neuron
   tangente train --algorithm bp --epochs 3           backpropagation
+  tangente train --algorithm fa --feedback lfsr      feedback alignment with no matrix stored
   tangente train --device sim --verify               on the RTL, every bit compared
   tangente train --device sim --samples 20 --waves run.vcd
   tangente train --granularity weight --banks 12,4   the original's registers: one a weight
@@ -156,8 +165,10 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--layers", type=_layers, metavar="N-N-…",
                        help="widths from inputs to outputs; default: "
                             f"{_dashed(Options.layers)} for digits, else {_dashed(LARGE_LAYERS)}")
-    add("--algorithm", "forward-mode with gradient registers, or backpropagation",
-        choices=("dpfm", "bp"))
+    add("--algorithm", "forward-mode with gradient registers, backpropagation, or feedback "
+        "alignment", choices=ALGORITHMS)
+    add("--feedback", "where feedback alignment's fixed matrices are: in memory (fa's default), or "
+        "made by the random generator", choices=FEEDBACKS)
     add("--registers", "gradient registers a neuron keeps (dpfm), or all", type=_registers,
         metavar="K")
     add("--output-registers", "the same for the output neurons, else as --registers",

@@ -351,6 +351,8 @@ def _summary(figures: dict[str, Any]) -> str:
         return "all" if count == 0 else str(count)
 
     network = f"{_dashed(figures['layers'])}, {figures['algorithm']}"
+    if figures["feedback"] is not None:
+        network += f" (feedback: {figures['feedback']})"
     if figures["algorithm"] == "dpfm":
         network += f", {kept(figures['registers'])} registers a neuron"
         if figures["granularity"] == "weight":

@@ -2,10 +2,11 @@
 
 A training program runs over all batches of a chunk that lies in DDR. For each batch: forward
 products of all layers and all samples, output errors, errors of the hidden layers, then the updates
-of weights and biases. The hidden errors come from products with the transposed weights (BP) or,
-sample by sample, from gradient registers (DPFM): each layer's neurons combine the registers of the
-layer below and keep their K largest (Op.DRV, Op.SEL), and the outputs' registers, weighted by the
-output errors, are the errors (Op.MVR).
+of weights and biases. The hidden errors come from products with the transposed weights (BP), with
+fixed random matrices in their place (FA) or, sample by sample, from gradient registers (DPFM): each
+layer's neurons combine the registers of the layer below and keep their K largest (Op.DRV, Op.SEL),
+and the outputs' registers, weighted by the output errors, are the errors (Op.MVR). A sample without
+an output error that is left after rounding has no registers, nor has an output without one.
 
 The next batch is loaded while one is computed, if the memories hold two. A last batch may be
 shorter; its update uses the same rate a sample.
@@ -40,6 +41,8 @@ _COUNT = Reg.R7           # samples of the batch
 _ROW_RECORD = Reg.DDR
 _SAMPLES = Reg.LENGTH
 _REGISTER_RECORD = Reg.LOCAL
+# Registers of lists are free without them.
+_LAST_INPUT = Reg.L_BASE
 # Registers of DRV are free where nothing is learnt.
 _DDR_LOGITS = Reg.R_BASE
 
@@ -47,6 +50,9 @@ _DDR_LOGITS = Reg.R_BASE
 _LIST_RECORD = Reg.DDR
 _SAMPLE_INPUT = Reg.LOCAL
 _THRESHOLD = Reg.R_STRIDE
+
+#: So few rows of weights that to list the samples which have errors costs more than it saves.
+_FEW = 8
 
 _NO_FLAGS = Flag(0)
 _RULES = {"nearest": Rule.NEAREST, "stochastic": Rule.STOCHASTIC, "event": Rule.EVENT,
@@ -164,24 +170,38 @@ class Compiled:
             p.set(**{_DDR_LOGITS.name: logits})
         if layout.double:
             self._load(p)
+        learn, go_on = rate is not None, Label()
+        threshold = self.network.scales.skip_below(rate) if rate is not None else 0
+        # Nothing is learnt of a batch of one without an error that is left after rounding.
+        alone = learn and not threshold and options.batch == 1
+        early = learn and self._early
+        if early:
+            self._begin(p, learn=learn)
         loop = p.here()
-        if not layout.double:
-            self._load(p)
-        p.wait()
-        p.move(Reg.COUNT, _COUNT)
+        if not early:
+            self._begin(p, learn=learn)
         for layer in self.network.layers:
-            self._forward(p, layer, learn=rate is not None)
+            if layer.index:
+                p.tensor(*self._product(p, layer, learn=learn))
+            else:
+                # Its operands are set.
+                p.tensor(*self._product(Program(), layer, learn=learn))
             if layer.index == 0 and layout.double:
                 # Nothing runs any more that reads the memories' other halves.
                 self._load(p, Flag.BESIDE)
         if logits is None:
-            self._loss(p, learn=rate is not None)
+            self._loss(p, learn=learn)
         else:
             self._store_logits(p)
-        go_on = Label()
-        threshold = self.network.scales.skip_below(rate) if rate is not None else 0
         if threshold:
             self._skip(p, threshold, go_on)
+        if early:
+            p.move(_LAST_INPUT, _INPUT_PAIRS)
+            self._take_turns(p)
+            self._begin(p, learn=learn)
+        if alone:
+            p.set(**{_PAIR_RECORD.name: 0})
+            p.jump_if_no_error(_PAIR_RECORD, go_on)
         if rate is not None:
             if layout.weight_registers:
                 if layout.lists:
@@ -191,11 +211,12 @@ class Compiled:
                     self._update(p, layer, rate)
             else:
                 (self._registers if layout.dpfm else self._backward)(p, rate)
-        if threshold:
+        if early:
+            self._begin(p, learn=learn)
+        if threshold or alone:
             p.mark(go_on)
-        if layout.double:
-            p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
-            p.toggle(Reg.T_BASE, 4 * layout.target_beats, _PAIR_RECORD)
+        if not early:
+            self._take_turns(p)
         p.loop(_BATCHES, loop)
         if whole and rest:
             end = Label()
@@ -210,6 +231,28 @@ class Compiled:
         return p.words()
 
     # --- parts of a program -----------------------------------------------------------------------
+
+    @property
+    def _early(self) -> bool:
+        """Whether a batch begins before the last one's errors are known to be zero, or not."""
+        options, layout = self.network.options, self.layout
+        return (options.batch == 1 and options.skip_below == 0 and layout.double
+                and options.algorithm != "dpfm")
+
+    def _begin(self, p: Program, *, learn: bool) -> None:
+        """Await the batch's data, and set the first product's operands."""
+        if not self.layout.double:
+            self._load(p)
+        p.wait()
+        p.move(Reg.COUNT, _COUNT)
+        self._product(p, self.network.layers[0], learn=learn)
+
+    def _take_turns(self, p: Program) -> None:
+        """The batch that has been loaded is the present one."""
+        layout = self.layout
+        if layout.double:
+            p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
+            p.toggle(Reg.T_BASE, 4 * layout.target_beats, _PAIR_RECORD)
 
     def _load(self, p: Program, flags: Flag = _NO_FLAGS) -> None:
         """Start the transfers of the next batch, the short one first: it is waited for."""
@@ -228,17 +271,18 @@ class Compiled:
             p.toggle(_NEXT_TARGET, layout.target_beats, _PAIR_RECORD)
             p.toggle(_NEXT_INPUT, layout.batch_beats, _PAIR_RECORD)
 
-    def _scalars(self, p: Program, layer: Layer) -> Flag:
+    def _scalars(self, p: Program, layer: Layer, inputs: Reg = _INPUT_PAIRS) -> Flag:
         """S_BASE and S_STRIDE of what an input-major layer multiplies."""
         if layer.index == 0:
-            p.move(Reg.S_BASE, _INPUT_PAIRS)
+            p.move(Reg.S_BASE, inputs)
             p.set(s_stride=4 * self.layout.sample_beats)
             return Flag.INPUT
         p.set(s_base=self.layout.activation_pairs[layer.index - 1],
               s_stride=self.layout.pair_record)
         return _NO_FLAGS
 
-    def _forward(self, p: Program, layer: Layer, *, learn: bool) -> None:
+    def _product(self, p: Program, layer: Layer, *, learn: bool) -> tuple[Op, Flag]:
+        """Set the operands of a forward product; the instruction."""
         layout, network = self.layout, self.network
         shift, shift2, b_shift = network.scales.forward(layer.index)
         p.set(m_base=layer.word, p=layer.p, q=layer.q, b_base=layer.bias, b_shift=b_shift,
@@ -250,8 +294,8 @@ class Compiled:
             op = Op.MVD
             p.set(v_base=layout.activation_rows[layer.index - 1], v_stride=layout.row_record)
         if layer is network.layers[-1]:
-            p.tensor(op, flags | Flag(Post.LOGIT), y_base=0, y_stride=layout.logit_stride)
-            return
+            p.set(y_base=0, y_stride=layout.logit_stride)
+            return op, flags | Flag(Post.LOGIT)
         if network.options.activation == "sigmoid":
             flags |= Flag.SIGMOID
         if layer.index in layout.activation_pairs:
@@ -263,7 +307,8 @@ class Compiled:
         if layer.index in layout.slope_rows and learn:
             flags |= Flag.SLOPE_ROWS
             p.set(f_base=layout.slope_rows[layer.index])
-        p.tensor(op, flags | Flag(Post.ACT), shift2=shift2)
+        p.set(shift2=shift2)
+        return op, flags | Flag(Post.ACT)
 
     def _error_results(self, p: Program, layer: Layer) -> Flag:
         """Where the errors of ``layer`` go, of all samples."""
@@ -294,7 +339,9 @@ class Compiled:
         p.add(_DDR_LOGITS, beats)
 
     def _backward(self, p: Program, rate: Rate) -> None:
-        """BP: errors of each hidden layer from those of the layer above, whose weights then change.
+        """Errors of each hidden layer from those of the layer above, whose weights then change.
+
+        By its weights (BP) or a fixed matrix in their orientation (FA).
 
         An update runs beside the last errors' way to memory: they are the layer's below.
         """
@@ -305,7 +352,9 @@ class Compiled:
             flags = Flag(Post.DELTA) | Flag.SLOPE | self._error_results(p, below)
             if network.options.activation == "sigmoid":
                 flags |= Flag.SIGMOID
-            p.set(m_base=layer.word, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
+            if network.options.feedback == "lfsr":
+                flags |= Flag.SIGNS
+            p.set(m_base=layer.back, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
                   g_base=layout.activation_pairs[below.index])
             if layer.input_major:
                 p.tensor(Op.MVD, flags, v_base=layout.error_rows[layer.index],
@@ -334,12 +383,14 @@ class Compiled:
         """The outputs' registers of a sample, or of all; times their errors: the errors below."""
         layout, network = self.layout, self.network
         every = layout.register_samples == layout.batch
-        p.move(_SAMPLES, _COUNT)
-        p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0, _REGISTER_RECORD.name: 0})
-        sample = p.here()
+        p.set(**{_SAMPLES.name: 0, _PAIR_RECORD.name: 0, _ROW_RECORD.name: 0,
+                 _REGISTER_RECORD.name: 0})
+        sample, done = p.here(), Label()
+        p.jump_if_no_error(_SAMPLES, done)
         for layer in network.layers[1:]:
             # Only the loss unit may still be at work, which writes no rows.
             self._derivatives(p, layer, Flag.BESIDE if every else _NO_FLAGS)
+        p.mark(done)
         if not every:
             p.set(count=1)
             self._collect(p)
@@ -347,7 +398,7 @@ class Compiled:
         p.add(_ROW_RECORD, layout.row_record)
         if every:
             p.add(_REGISTER_RECORD, layout.register_record)
-        p.loop(_SAMPLES, sample)
+        p.next_sample(_SAMPLES, _COUNT, sample)
         p.move(Reg.COUNT, _COUNT)
         if every:
             p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0})
@@ -360,8 +411,8 @@ class Compiled:
         layout, network = self.layout, self.network
         last = network.layers[-1]
         for layer in network.layers[:-1]:
-            # Registers hold dz / dz: no slope is left to multiply.
-            flags = Flag(Post.DELTA) | Flag.BIAS_GRADIENT
+            # Registers hold dz / dz: no slope is left to multiply. Those of outputs with errors.
+            flags = Flag(Post.DELTA) | Flag.BIAS_GRADIENT | Flag.LIVE
             if layer.index in layout.error_pairs:
                 flags |= Flag.PAIRS
                 p.move(Reg.Y_BASE, _PAIR_RECORD, layout.error_pairs[layer.index])
@@ -391,11 +442,11 @@ class Compiled:
         selection = flags
         flags |= Flag.SIGMOID if sigmoid else _NO_FLAGS
         is_output = layer is self.network.layers[-1]
-        if not is_output:
-            # A neuron without a slope hands nothing on.
-            flags |= Flag.LIVE
-            selection |= Flag.LIVE
-            p.move(Reg.S_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index])
+        # A neuron without a slope hands nothing on, an output without an error changes nothing.
+        flags |= Flag.LIVE
+        selection |= Flag.LIVE
+        p.move(Reg.S_BASE, _PAIR_RECORD, layout.error_pairs[layer.index] if is_output
+               else layout.activation_pairs[layer.index])
         if deep:
             p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index - 1])
             p.set(r_base=layout.registers[layer.index - 1], r_stride=deep)
@@ -411,14 +462,12 @@ class Compiled:
         last = network.layers[-1]
         assert options.banks is not None
         # Nothing is made for samples and neurons that learn nothing.
-        p.set(count=last.outputs)
-        p.move(_SAMPLES, _COUNT)
-        p.set(**{_PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
+        p.set(**{_SAMPLES.name: 0, _PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
         p.move(_SAMPLE_INPUT, _INPUT_PAIRS)
-        sample = p.here()
-        p.move(Reg.Y_BASE, _PAIR_RECORD, layout.error_pairs[last.index])
+        sample, done = p.here(), Label()
+        p.jump_if_no_error(_SAMPLES, done)
         for index, entry in layout.own_lists.items():
-            layer, flags = network.layers[index], Flag.WANTED
+            layer, flags = network.layers[index], _NO_FLAGS
             p.set(m_base=layer.word, p=layer.p, q=layer.q, l_base=entry,
                   k=options.banks[options.bank(index)])
             if index == 0:
@@ -431,7 +480,7 @@ class Compiled:
             layer, below = network.layers[index], network.layers[index - 1]
             own, shared, lists = layout.list_sources(index, bank)
             shifts = network.scales.topers(index, bank, lists)
-            flags = Flag.LIVE | Flag.WANTED
+            flags = Flag.LIVE
             if options.activation == "sigmoid":
                 flags |= Flag.SIGMOID
             p.set(m_base=layer.word, p=layer.p, q=layer.q, k=options.banks[bank], shift=shifts[0])
@@ -455,11 +504,11 @@ class Compiled:
             else:
                 p.set(l_base=entry)
             p.tensor(Op.TOP, flags)
+        p.mark(done)
         p.add(_PAIR_RECORD, layout.pair_record)
         p.add(_LIST_RECORD, layout.list_record)
         p.add(_SAMPLE_INPUT, 4 * layout.sample_beats)
-        p.loop(_SAMPLES, sample)
-        p.move(Reg.COUNT, _COUNT)
+        p.next_sample(_SAMPLES, _COUNT, sample)
 
     def _scatter(self, p: Program, rate: Rate) -> None:
         """Weight registers: updates of all weights that the outputs' registers name."""
@@ -502,10 +551,13 @@ class Compiled:
         """The update of a layer's weights."""
         layout, network = self.layout, self.network
         flags |= _RULES[network.options.update].value
+        if network.options.batch > 1 and layer.p > _FEW:
+            # Samples without an error are passed over.
+            flags |= Flag.WANTED
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
               shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
         if layer.input_major:
-            flags |= self._scalars(p, layer)
+            flags |= self._scalars(p, layer, _LAST_INPUT if self._early else _INPUT_PAIRS)
             p.set(v_base=layout.error_rows[layer.index])
         else:
             p.set(s_base=layout.error_pairs[layer.index], s_stride=layout.pair_record,

@@ -132,7 +132,7 @@ def _products(compiled: Compiled) -> int:
     sizes = compiled.network.options.layers
     weights = [n * m for n, m in zip(sizes, sizes[1:])]
     total = 2 * sum(weights)
-    if compiled.network.options.algorithm == "bp":
+    if compiled.network.options.algorithm != "dpfm":
         return total + sum(weights[1:])
     if compiled.network.options.weight_registers:
         # Candidates are counted as offers, not as products.

@@ -30,9 +30,9 @@ _SCALES = ("minmax", "bytes")
 #: Batches that one start predicts.
 _PREDICTED_BATCHES = 64
 #: Parameters of the classifier that are :class:`tangente.host.options.Options` of the same name.
-_OPTIONS = ("device", "algorithm", "registers", "output_registers", "granularity", "banks",
-            "own_free", "quantisation", "bits", "accumulator_bits", "update", "skip_below",
-            "activation", "loss", "batch", "lr", "lr_decay", "epochs")
+_OPTIONS = ("device", "algorithm", "feedback", "registers", "output_registers", "granularity",
+            "banks", "own_free", "quantisation", "bits", "accumulator_bits", "update",
+            "skip_below", "activation", "loss", "batch", "lr", "lr_decay", "epochs")
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -71,7 +71,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(self, hidden_layer_sizes: int | tuple[int, ...] = (32, 32), *,
-                 algorithm: str = "dpfm", registers: int = 16,
+                 algorithm: str = "dpfm", feedback: str | None = None, registers: int = 16,
                  output_registers: int | None = None, granularity: str = "neuron",
                  banks: tuple[int, ...] | None = None, own_free: bool = True,
                  quantisation: str = "symm", bits: int = 16,
@@ -84,6 +84,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
                  verbose: bool = False) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.algorithm = algorithm
+        self.feedback = feedback
         self.registers = registers
         self.output_registers = output_registers
         self.granularity = granularity

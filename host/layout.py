@@ -113,19 +113,21 @@ class Layout:
         self.register_tiles: dict[int, int] = {0: 0}
         self.register_offset: dict[int, int] = {}
         size = [0, 0]
-        self.register_record, self.register_samples = 0, 1
+        self.register_record, self.register_samples, rows = 0, 1, 0
         if self.dpfm:
             last, hidden = len(layers) - 1, [0, 0]
             for layer in layers[1:]:
                 below = self.register_tiles[layer.index - 1]
                 self.register_offset[layer.index - 1] = below
                 self.register_tiles[layer.index] = below + config.tiles(layer.inputs)
-                area, rows = layer.index % 2, layer.outputs * self.register_tiles[layer.index]
+                # DRV's bounds are those of whole pairs of neurons.
+                area = layer.index % 2
+                rows = 2 * math.ceil(layer.outputs / 2) * self.register_tiles[layer.index]
                 size[area] = max(size[area], rows)
                 if layer.index < last:
                     hidden[area] = max(hidden[area], rows)
                 self.registers[layer.index] = area
-            self.register_record = layers[last].outputs * self.register_tiles[last]
+            self.register_record = rows
             # The outputs' registers of all samples, where there is room: apart from the areas, in
             # which the next sample's hidden layers take turns.
             every = self.batch * self.register_record

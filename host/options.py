@@ -6,7 +6,8 @@ import dataclasses
 
 from tangente.golden.config import PRESETS, Config, preset
 
-__all__ = ["ACCUMULATOR_BITS", "DEVICES", "LOSSES", "TOOLCHAINS", "UPDATES", "Options"]
+__all__ = ["ACCUMULATOR_BITS", "ALGORITHMS", "DEVICES", "FEEDBACKS", "LOSSES", "TOOLCHAINS",
+           "UPDATES", "Options"]
 
 #: Devices that :func:`tangente.host.device.open_device` opens.
 DEVICES = ("golden", "sim")
@@ -17,6 +18,9 @@ TOOLCHAINS = ("yosys",)
 #: smallest state that trains like 16 bits; a finer code wastes less by a wide accumulator.
 ACCUMULATOR_BITS = {2: 5, 3: 5, 4: 5}
 _OTHER_ACCUMULATOR_BITS = 6
+#: What makes the errors of hidden layers; and where feedback alignment's matrices are.
+ALGORITHMS = ("dpfm", "bp", "fa")
+FEEDBACKS = ("memory", "lfsr")
 #: Update rules; those of the second line keep a state beside or below the code.
 UPDATES = ("nearest", "stochastic",
            "event", "master")
@@ -36,7 +40,10 @@ class Options:
     device : "golden" (NumPy) or "sim" (the compiled RTL).
     preset : build-time configuration, see :data:`tangente.golden.config.PRESETS`.
     dataset : name of the data set; the trainer is given its samples.
-    algorithm : "dpfm" (forward, neuron registers) or "bp" (backpropagation).
+    algorithm : "dpfm" (forward, neuron registers), "bp" (backpropagation) or "fa" (feedback
+        alignment: errors go back through fixed random matrices, Lillicrap et al. 2016).
+    feedback : of fa, where its matrices are: "memory" (drawn like the weights, beside them) or
+        "lfsr" (signs that the engine's random generator makes as they are used).
     layers : widths from the inputs to the outputs; two or more.
     registers : gradient registers a hidden neuron keeps (dpfm); 0 keeps all.
     output_registers : the same for output neurons; as ``registers`` by default.
@@ -78,6 +85,7 @@ class Options:
     preset: str = "digits"
     dataset: str = "digits"
     algorithm: str = "dpfm"
+    feedback: str | None = None
     layers: tuple[int, ...] = (64, 32, 32, 10)
     registers: int = 16
     output_registers: int | None = None
@@ -103,7 +111,15 @@ class Options:
     def __post_init__(self) -> None:
         _among("device", self.device, DEVICES)
         _among("preset", self.preset, tuple(PRESETS))
-        _among("algorithm", self.algorithm, ("dpfm", "bp"))
+        _among("algorithm", self.algorithm, ALGORITHMS)
+        if self.algorithm == "fa":
+            if self.feedback is None:
+                object.__setattr__(self, "feedback", FEEDBACKS[0])
+            assert self.feedback is not None
+            _among("feedback", self.feedback, FEEDBACKS)
+        elif self.feedback is not None:
+            raise ValueError(f"feedback must be left out for {self.algorithm}, "
+                             f"not {self.feedback!r}")
         _among("update", self.update, UPDATES)
         _among("granularity", self.granularity, ("neuron", "weight"))
         _among("quantisation", self.quantisation, ("symm", "asymm"))
@@ -186,8 +202,8 @@ class Options:
     def _check_banks(self) -> None:
         if not (self.algorithm == "dpfm" and self.granularity == "weight"):
             if self.granularity == "weight":
-                raise ValueError('granularity must be "neuron" for bp, which has no registers, '
-                                 f"not {self.granularity!r}")
+                raise ValueError(f'granularity must be "neuron" for {self.algorithm}, which has no '
+                                 f"registers, not {self.granularity!r}")
             if self.banks is not None:
                 raise ValueError("banks must be left out for neuron registers, "
                                  f"not {self.banks!r}")

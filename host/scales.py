@@ -28,7 +28,7 @@ import dataclasses
 import math
 
 from tangente.golden.activation import SLOPE_FRACTION
-from tangente.golden.isa import LOGIT_FRACTION, SHIFT_MAX
+from tangente.golden.isa import LOGIT_FRACTION, SHIFT_MAX, SIGN_SIZE
 
 from .options import Options
 
@@ -39,6 +39,7 @@ BIAS_FRACTION = 12
 #: Fraction bits of p - y, and of z - target.
 _RAW_ERROR_FRACTION = {"softmax": 15, "mse": LOGIT_FRACTION}
 _MANTISSA_BITS = 8
+_SIGN_FRACTION = SIGN_SIZE.bit_length() - 1
 _SIGMOID_Z_FRACTION = 6
 #: Fraction bits that a hidden error keeps until it is multiplied by a sigmoid's slope.
 _SLOPE_GUARD = 5
@@ -141,10 +142,19 @@ class Scales:
         return total - LOGIT_FRACTION, LOGIT_FRACTION - z, total - BIAS_FRACTION
 
     def backward(self, layer: int) -> tuple[int, int]:
-        """SHIFT, SHIFT2 of the errors that layer ``layer`` sends to the one below (BP)."""
-        total = self.weight(layer) + self.error(layer)
-        guard = _SLOPE_GUARD if self._sigmoid else 0
-        return total - self.error(layer - 1) - guard, self.slope + guard
+        """SHIFT, SHIFT2 of the errors that layer ``layer`` sends to the one below (BP, FA)."""
+        total = self.feedback(layer) + self.error(layer) - self.error(layer - 1)
+        guard = min(_SLOPE_GUARD, total) if self._sigmoid else 0
+        return total - guard, self.slope + guard
+
+    def feedback(self, layer: int) -> int:
+        """Fraction bits of the matrix by which the errors of ``layer`` are multiplied.
+
+        Random signs are as large as the initial weights: a power of two near sqrt(2 / inputs).
+        """
+        if self.options.feedback != "lfsr":
+            return self.weight(layer)
+        return _SIGN_FRACTION + max(1, round(0.5 * math.log2(self.options.layers[layer] / 2)))
 
     def registers(self, layer: int) -> tuple[int, int]:
         """SHIFT (ids of the registers below) and SHIFT2 (own ids) of a layer's DRV."""

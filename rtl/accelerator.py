@@ -70,6 +70,7 @@ class Accelerator(wiring.Component):
             sequencer.array_fault.eq(engine.array_fault),
             sequencer.post_fault.eq(engine.post_fault),
             sequencer.max_error.eq(engine.max_error),
+            engine.sample.eq(sequencer.sample), sequencer.erring.eq(engine.erring),
             sequencer.transfer_busy.eq(transfer.busy),
             sequencer.error_read.eq(transfer.error_read),
             sequencer.error_write.eq(transfer.error_write),

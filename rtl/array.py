@@ -55,6 +55,8 @@ class MacArray(wiring.Component):
         but for those of half 0's cycle); stable while a job runs.
     fold : In. Half 1's sums take half 0's, :data:`DSP48E1.LATENCY` + 1 cycles later; no products
         then.
+    signs : In. Products are subtracted in the lanes whose random bit at place 0 is set; stable
+        while a job runs.
     slots0, slots1 : Out, lanes x 16. The masked word of each half.
     ties0, ties1 : Out, lanes bits. See :class:`DSP48E1`.
     sums0, sums1 : Out, lanes signed(48) each: ``sums0_{l}``.
@@ -73,12 +75,14 @@ class MacArray(wiring.Component):
             }
         super().__init__(members | {
             "row": In(lanes * bits), "use_row": In(1), "use_slope": In(1), "random": In(64),
-            "together": In(1), "start": In(StartRule()), "fold": In(1)})
+            "together": In(1), "start": In(StartRule()), "fold": In(1),
+            "signs": In(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         lanes = self.config.lanes
         starts = self._elaborate_starts(m)
+        subtracts = self._elaborate_signs(m)
         rows = self._elaborate_rows(m)
         folds = delay(m, self.fold, DSP48E1.CONTROL, "fold")
         below: list[Value] = [Const(0, 48)] * lanes
@@ -106,6 +110,7 @@ class MacArray(wiring.Component):
                     dsp.c.eq(starts[half][lane]),
                     dsp.clear.eq(clear), dsp.enable.eq(enable),
                     dsp.fold.eq(folds if half else 0), dsp.below.eq(below[lane]),
+                    dsp.subtract.eq(subtracts[half][lane]),
                     getattr(self, f"sums{half}_{lane}").eq(dsp.p),
                     getattr(self, f"ties{half}")[lane].eq(dsp.tie),
                 ]
@@ -137,6 +142,22 @@ class MacArray(wiring.Component):
             rows.append(operands)
             early = [delay(m, value, 1, f"element{lane}") for lane, value in enumerate(early)]
         return rows
+
+    def _elaborate_signs(self, m: Module) -> list[list[Value]]:
+        """Whether a product is subtracted, with its ``enable`` at the DSP48E1."""
+        wires, lanes = lfsr.wires(self.config.lanes), self.config.lanes
+        table = lfsr.lane_wires(lanes)
+        signed_now = self.signs & self.control0.enable
+        result: list[list[Value]] = []
+        for half in (0, 1):
+            values = []
+            for lane in range(lanes):
+                a, b, c = wires[table[half * lanes + lane][0]]
+                bit = signed_now & (self.random[a] ^ self.random[b] ^ self.random[c])
+                # Half 1's operands are a cycle later.
+                values.append(delay(m, bit, DSP48E1.CONTROL + half, f"sign{half}_{lane}"))
+            result.append(values)
+        return result
 
     def _elaborate_starts(self, m: Module) -> list[list[Value]]:
         """What sums start from: wires of the mixed word that the lanes share, or ones; masked.

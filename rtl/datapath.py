@@ -11,7 +11,8 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from ..golden.flow import CREDITS, GROUP
+from ..golden.flow import CREDITS, GROUP, SCANNED_SAMPLES
+from ..golden.isa import SIGN_SIZE
 from . import uop as stage
 from .activation import Slope
 from .array import MacArray, pick
@@ -49,6 +50,7 @@ class Datapath(wiring.Component):
     reset_job : In. Forget the job; high for at least :data:`FLUSH` cycles.
     scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
     live : Out. Neurons that the last OWN made rows of. clear : In. Zero it.
+    sample : Out, 5; erring : In. Whether that sample has errors, in the same cycle.
     scanning, group : Out, 1 and 16; group_data : In, 16E. In its place eight pairs, 2 cycles later.
     row_address : Out, 16; row_data : In, lanes x E. A row, 1 cycle later.
     weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later;
@@ -76,6 +78,7 @@ class Datapath(wiring.Component):
             "written": Out(1), "emptied": Out(1), "fault": Out(1), "reset_job": In(1),
             "scalar_address": Out(17), "scalar_data": In(2 * bits),
             "live": Out(12), "clear": In(1),
+            "sample": Out(range(SCANNED_SAMPLES)), "erring": In(1),
             "scanning": Out(1), "group": Out(16), "group_data": In(2 * GROUP * bits),
             "row_address": Out(16), "row_data": In(lanes * bits),
             **{f"weight_address{h}": Out(16) for h in (0, 1)},
@@ -109,6 +112,7 @@ class Datapath(wiring.Component):
             issue.reset_job.eq(self.reset_job), self.fault.eq(issue.fault),
             self.live.eq(issue.live), issue.clear.eq(self.clear),
             self.scanning.eq(issue.grouped), self.group.eq(issue.group),
+            self.sample.eq(issue.sample), issue.erring.eq(self.erring),
             issue.group_data.eq(self.group_data),
         ]
         self.external_kind = is_kind[Kind.OFFER] | is_kind[Kind.SCATTER]
@@ -134,13 +138,25 @@ class Datapath(wiring.Component):
         weight0 = Signal(16)
         m.d.comb += [
             self.scalar_address.eq(early.scalar >> 1),
-            self.row_address.eq(at(stage.ROW_READ).row),
             weight0.eq(Mux(self.updates, at(stage.SLOT_READ).weight, weight)),
             self.weight_address0.eq(Mux(self.external_kind, self.weight_address1, weight0)),
         ]
         m.d.sync += self.weight_address1.eq(weight0)
 
-        self._elaborate_array(m, is_kind, early, at)
+        single = self._elaborate_array(m, is_kind, early, at)
+        # MVR with Flag.LIVE: the next row for each scalar that is not zero.
+        now, before = at(stage.ROW_READ), at(stage.ROW_READ + 1)
+        row, row_before, advanced, following = (
+            Signal(16, name=name) for name in ("row", "row_before", "advanced", "following"))
+        m.d.comb += [
+            advanced.eq(row_before + Mux(single.any(), job.v_stride, 0)),
+            row.eq(Mux(is_kind[Kind.MVR] & job.flags.live & ~now.first,
+                       Mux(before.valid, advanced, following), now.row)),
+            self.row_address.eq(row),
+        ]
+        m.d.sync += row_before.eq(row)
+        with m.If(before.valid):
+            m.d.sync += following.eq(advanced)
         self._elaborate_lane_units(m, is_kind, at)
         self._elaborate_sums(m, is_kind, drained, issue, at)
         self._elaborate_events(m, is_kind, early, issue, at)
@@ -163,13 +179,16 @@ class Datapath(wiring.Component):
             self.events.post_write.eq(self.sums.valid & ~self.sums.ready),
         ]
 
-    def _elaborate_array(self, m: Module, is_kind, early, at) -> None:
+    def _elaborate_array(self, m: Module, is_kind, early, at) -> Signal:
+        """Returns the scalar of MVR and DEEP, two cycles after its micro-operation."""
         job, bits = self.job, self.config.element_bits
         m.submodules.mixer = mixer = Mixer()
+        signs = Signal(reset_less=True)
+        m.d.sync += signs.eq(job.flags.signs)
         m.d.comb += [
             mixer.load.eq(self.seed_load), mixer.seed.eq(self.seed),
             mixer.advance.eq(self.random_advance), self.random_state.eq(mixer.state),
-            mixer.word.eq(early.weight),
+            mixer.word.eq(early.weight), mixer.signs.eq(signs),
         ]
         both = Signal(2 * bits)
         m.d.comb += both.eq(Mux(self.issue.carried, delay(m, self.issue.pair, 2, "scanned"),
@@ -196,20 +215,24 @@ class Datapath(wiring.Component):
             array.use_slope.eq(is_kind[Kind.OWN] & ~job.flags.sigmoid),
         ]
         wiring.connect(m, decoder.start, array.start)
-        only_d = self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP]
+        only_d = self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP] | signs
+        m.d.comb += array.signs.eq(signs)
         for half in (0, 1):
             control = getattr(array, f"control{half}")
             operand = self._lagging(at, stage.OPERANDS, half)
             early_operand = self._lagging(at, stage.OPERANDS - 1, half)
             scalar = Signal(signed(bits), name=f"scalar{half}")
             factor = Signal(signed(bits + 1), name=f"factor{half}")
+            second = Signal(signed(bits), name=f"second{half}")
             value, error = (delay(m, given, 1 - half, f"{name}{half}") for given, name in (
                 (self.external_v, "value"), (self.external_u, "error")))
             m.d.comb += [
                 scalar.eq(Mux(self.external_kind, value, Mux(
                     is_kind[Kind.MVR], single if half == 0 else 0, pair[half]))),
+                second.eq(Mux(signs, SIGN_SIZE, scalar)),
                 # A slot takes the negative product.
-                factor.eq(Mux(self.updates, -Mux(is_kind[Kind.SCATTER], error, scalar), scalar)),
+                factor.eq(Mux(self.updates, -Mux(is_kind[Kind.SCATTER], error, scalar), Mux(
+                    signs & is_kind[Kind.MVD], SIGN_SIZE, scalar))),
             ]
             factor = delay(m, factor, 1 + half, f"factor{half}")
             d = Signal(signed(25), name=f"d{half}", reset_less=True)
@@ -226,12 +249,13 @@ class Datapath(wiring.Component):
             m.d.comb += [
                 control.load.eq(self.updates | early_operand.valid & ~only_d),
                 control.mask.eq(mask),
-                control.v_scalar.eq(delay(m, scalar, 1 + half, f"scalar{half}")),
+                control.v_scalar.eq(delay(m, second, 1 + half, f"second{half}")),
                 control.enable.eq(operand.valid),
                 control.clear.eq(operand.first | is_kind[Kind.MVD]),
                 control.only_d.eq(only_d), control.d.eq(d),
                 getattr(array, f"words{half}").eq(getattr(self, f"weight_early{half}")),
             ]
+        return single
 
     def _elaborate_rule(self, m: Module, is_kind) -> Decoder:
         """What stands while a job runs."""
@@ -373,7 +397,7 @@ class Datapath(wiring.Component):
         m.d.sync += [credits.eq(credits - taken + give),
                      draining.eq(Mux(draining == 0, 0, draining - 1))]
         with m.If(issue.drain):
-            m.d.sync += draining.eq(issue.drain_pairs)
+            m.d.sync += draining.eq(issue.drain_pairs - 1)
         with m.If(self.reset_job):
             m.d.sync += [credits.eq(SUMS_DEPTH), draining.eq(0)]
         m.d.comb += [

@@ -19,9 +19,9 @@ _SUM_BITS = 37
 class Drain(wiring.Component):
     """Captures sum0 + sum1 of every lane; then lanes 2i, 2i + 1 come out, one pair a cycle.
 
-    A sum may be captured while the last pair of the one before it is taken, not earlier: whoever
-    issues sums sees to it, and to the room that their pairs need. The first pair comes out four
-    cycles after ``capture``.
+    A sum may be captured while half 0 of the last pair of the one before it is taken, not earlier:
+    so many cycles after it as it has pairs. Whoever issues sums sees to it, and to the room that
+    their pairs need. The first pair comes out four cycles after ``capture``.
 
     Members
     -------
@@ -56,24 +56,25 @@ class Drain(wiring.Component):
                     m.d.sync += value.eq(getattr(self, f"sums{half}_{lane}"))
                 captured[half].append(value)
 
-        wanted, left, index = Signal(8), Signal(8), Signal(8)
-        taking = Signal()
-        m.d.comb += taking.eq(left != 0)
-        with m.If(self.capture):
-            m.d.sync += wanted.eq(self.pairs)
-        with m.If(taking):
+        left, index = Signal(8), Signal(8)
+        taking = Signal(2)
+        m.d.comb += taking[0].eq(left != 0)
+        with m.If(taking[0]):
             m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
-        with m.If(second):
-            m.d.sync += [left.eq(wanted), index.eq(0)]
+        with m.If(self.capture):
+            m.d.sync += [left.eq(self.pairs), index.eq(0)]
         with m.If(self.reset_job):
             m.d.sync += [left.eq(0), second.eq(0)]
 
+        # Half 1 is taken a cycle later, as it was captured.
         place = index[:max(1, (self.lanes // 2 - 1).bit_length())]
+        places = [place, delay(m, place, 1, "place")]
         for first, result in ((0, self.even), (1, self.odd)):
-            m.d.comb += result.eq(sum(
-                pick(m, captured[half][first::2], place, f"lane{first}_half{half}")
-                for half in (0, 1)))
+            taken = [pick(m, captured[half][first::2], places[half], f"lane{first}_half{half}")
+                     for half in (0, 1)]
+            m.d.comb += result.eq(delay(m, taken[0], 1, f"taken{first}") + taken[1])
         valid = Signal()
-        m.d.sync += [valid.eq(taking & ~self.reset_job),
+        m.d.sync += [taking[1].eq(taking[0] & ~self.reset_job),
+                     valid.eq(taking[1] & ~self.reset_job),
                      self.result_valid.eq(valid & ~self.reset_job)]
         return m

@@ -16,12 +16,12 @@ _MULTIPLICAND = 25
 
 
 class DSP48E1(wiring.Component):
-    """One DSP48E1: ``p <= (c if clear else p) + (d if only_d else a + d) * b``.
+    """One DSP48E1: ``p <= (c if clear else p) +- (d if only_d else a + d) * b``.
 
     The operands of one product are presented in cycle t; what is done with it (``c``, ``clear``,
-    ``enable``) in cycle t + :data:`CONTROL`, because these registers stand behind the multiplier's;
-    ``p`` holds the sum with that product in cycle t + :data:`LATENCY`. One product a cycle. Wraps
-    modulo 2^48.
+    ``enable``, ``subtract``) in cycle t + :data:`CONTROL`, because these registers stand behind the
+    multiplier's; ``p`` holds the sum with that product in cycle t + :data:`LATENCY`. One product a
+    cycle. Wraps modulo 2^48.
 
     Every pipeline register is used: A and D, AD, M and P; two for B, which meets AD; INMODE,
     OPMODE, ALUMODE, CARRYINSEL, CARRYIN. The operand multiplexer is the pre-adder, gated by INMODE
@@ -46,6 +46,7 @@ class DSP48E1(wiring.Component):
     c : signed(48), In. Value that a new sum starts from; for ``tie``, in all of its products.
     clear : unsigned(1), In. This product starts a new sum, from ``c``. Not without ``enable``.
     enable : unsigned(1), In. Low: ``p`` keeps its value.
+    subtract : unsigned(1), In. Subtract the product; with ``enable``, not with ``fold``.
     fold : unsigned(1), In. Add ``below`` to ``p``. Not with ``enable``.
     below : unsigned(48), In. The cascade: ``above`` of the DSP48E1 below, or 0.
     p : signed(48), Out. The sum.
@@ -65,6 +66,7 @@ class DSP48E1(wiring.Component):
     c: In(signed(48))
     clear: In(1)
     enable: In(1)
+    subtract: In(1)
     fold: In(1)
     below: In(48)
     p: Out(signed(48))
@@ -102,7 +104,8 @@ class DSP48E1(wiring.Component):
             i_OPMODE=opmode,
             # Only AREG = 2 and INMODE[0] use A1.
             i_CEA1=Const(0, 1),
-            i_ALUMODE=Const(0, 4),
+            # Table 2-10: 0000 is Z + X + Y + CIN, 0011 is Z - (X + Y + CIN).
+            i_ALUMODE=Cat(self.subtract.replicate(2), Const(0, 2)),
             i_CARRYIN=Const(0, 1),
             i_CARRYINSEL=Const(0, 3),
             # Unused cascade inputs: low.

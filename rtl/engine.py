@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, signed, unsigned
 from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
 from ..golden.flow import GROUP
-from ..golden.isa import Op, Space
+from ..golden.isa import ERROR_SAMPLES, Op, Space
 from ..golden.registers import SATURATIONS
 from .counters import Events
 from .datapath import Datapath
@@ -64,6 +65,8 @@ class Engine(wiring.Component):
         not ``busy``; writes of weights and biases likewise.
     seed_load, seed, random_state : the random generator.
     loss, correct, samples, max_error, sat_{name} : Out. Counters.
+    sample : In, 6; erring : Out. Unless that is a sample of the last LOSS since ``clear`` whose
+        errors are all zero.
     events : Out. What the units do in this cycle.
     """
 
@@ -79,6 +82,7 @@ class Engine(wiring.Component):
             "seed_load": In(1), "seed": In(64), "random_state": Out(64),
             "loss": Out(64), "correct": Out(32), "samples": Out(32),
             "max_error": Out(config.element_bits - 1),
+            "sample": In(range(ERROR_SAMPLES)), "erring": Out(1),
             **{f"sat_{name}": Out(32) for name in SATURATIONS},
             "events": Out(Events),
         })
@@ -397,6 +401,22 @@ class Engine(wiring.Component):
             m.d.sync += [self.loss.eq(self.loss + loss.loss_add),
                          self.correct.eq(self.correct + loss.hit),
                          self.samples.eq(self.samples + 1)]
+        # Which samples have errors.
+        m.submodules.erring = memory = Memory(shape=1, depth=ERROR_SAMPLES, init=[])
+        write = memory.write_port()
+        reads = [memory.read_port(domain="comb") for _ in range(2)]
+        samples = Signal(range(ERROR_SAMPLES + 1))
+        m.d.comb += [
+            write.en.eq(loss.errors_over & (samples != ERROR_SAMPLES)),
+            write.addr.eq(samples), write.data.eq(loss.erring),
+        ]
+        for read, port in zip(reads, (self, datapath)):
+            m.d.comb += [read.addr.eq(port.sample),
+                         port.erring.eq(read.data | (port.sample >= samples))]
+        with m.If(self.clear | loss.start):
+            m.d.sync += samples.eq(0)
+        with m.Elif(write.en):
+            m.d.sync += samples.eq(samples + 1)
         with m.If(self.loss_over):
             m.d.sync += self.max_error.eq(loss.max_error)
         with m.If(self.clear):

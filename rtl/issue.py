@@ -89,6 +89,7 @@ class Issue(wiring.Component):
     carried : Out. The job's scalars come with the micro-operations, in ``pair``.
     grouped, group : Out, 1 and 16; group_data : In, 16 E. A group of pairs, two cycles later.
     pair : Out, 2 E.
+    sample, erring : See :class:`tangente.rtl.scanner.Scanner`.
     live : Out, 12. Neurons that the last OWN made rows of; ``clear`` : In, zeroes it.
     done : Out. All micro-operations are issued (pulse).
     fault : Out. An address is beyond its memory (pulse); the job is over.
@@ -115,6 +116,8 @@ class Issue(wiring.Component):
             "clear": In(1),
             "group_data": In(2 * GROUP * config.element_bits),
             "pair": Out(2 * config.element_bits),
+            "sample": Out(range(SCANNED_SAMPLES)),
+            "erring": In(1),
             "done": Out(1),
             "fault": Out(1),
             "reset_job": In(1),
@@ -330,6 +333,8 @@ class Issue(wiring.Component):
             scanner.tiles.eq(tiles), scanner.weight_base.eq(job.m_base),
             scanner.vector_base.eq(job.v_base), scanner.vector_stride.eq(job.v_stride),
             scanner.row_data.eq(self.group_data),
+            scanner.wanted.eq(is_kind[Kind.UPD] & job.flags.wanted),
+            self.sample.eq(scanner.sample), scanner.erring.eq(self.erring),
             below.base.eq(job.g_base), below.pairs.eq((job.q + 1) >> 1),
             below.group_data.eq(self.group_data), below.reset_job.eq(self.reset_job),
             self.carried.eq(self._scanned | is_kind[Kind.DEEP]),

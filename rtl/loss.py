@@ -109,6 +109,8 @@ class Loss(wiring.Component):
     max_error : unsigned(E - 1), Out. Largest magnitude of the job's errors, from ``done`` to the
         next ``start``.
     saturated_error : unsigned(1), Out. An error saturated; to be added up, complete at ``done``.
+    errors_over, erring : unsigned(1), Out. The last error of a sample is handed over; with it,
+        whether one of its errors is not zero.
     """
 
     def __init__(self, config: Config) -> None:
@@ -124,6 +126,7 @@ class Loss(wiring.Component):
             "errors": Out(stream.Signature(self._pair, always_ready=True)),
             "loss_valid": Out(1), "loss_add": Out(LOSS_BITS), "hit": Out(1),
             "max_error": Out(bits - 1), "saturated_error": Out(1),
+            "errors_over": Out(1), "erring": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -444,7 +447,13 @@ class Loss(wiring.Component):
             m.d.sync += self.max_error.eq(0)
         with m.Elif(valid[_ELEMENT] & (magnitude > self.max_error)):
             m.d.sync += self.max_error.eq(magnitude)
-        here = place[_ELEMENT]
+        here, erring = place[_ELEMENT], Signal()
+        m.d.comb += [self.errors_over.eq(valid[_ELEMENT] & here.last),
+                     self.erring.eq(erring | element.any())]
+        with m.If(self.start):
+            m.d.sync += erring.eq(0)
+        with m.Elif(valid[_ELEMENT]):
+            m.d.sync += erring.eq(self.erring & ~here.last)
         m.d.comb += [
             self.errors.valid.eq(valid[_ELEMENT] & (here.odd | here.last)),
             self.errors.payload.even.eq(Mux(here.odd, even, element)),

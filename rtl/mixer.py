@@ -3,11 +3,11 @@
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..golden.lfsr import DIFFUSIONS, KEYS
+from ..golden.lfsr import DIFFUSIONS, KEYS, SIGN_STATE
 from .delay import delay
 
 __all__ = ["Mixer"]
@@ -26,6 +26,7 @@ class Mixer(wiring.Component):
     advance : In. One step of the state; ``state`` holds it in the next cycle.
     state : Out.
     word : In, 16. Address of a weight word.
+    signs : In. Mix it with golden.lfsr.SIGN_STATE instead; stable while a job runs.
     random : Out, 64. Its mix, :data:`LATENCY` cycles later.
     """
 
@@ -36,6 +37,7 @@ class Mixer(wiring.Component):
     advance: In(1)
     state: Out(64, init=1)
     word: In(16)
+    signs: In(1)
     random: Out(64)
 
     def elaborate(self, platform) -> Module:
@@ -49,9 +51,10 @@ class Mixer(wiring.Component):
             m.d.sync += self.state.eq(self.seed)
 
         spread, one, two = (Signal(64, name=f"mix_{i}", reset_less=True) for i in range(3))
-        keys = [delay(m, self.state, stages, f"key_{stages}") for stages in (1, 2)]
+        state = Mux(self.signs, Const(SIGN_STATE, 64), self.state)
+        keys = [delay(m, state, stages, f"key_{stages}") for stages in (1, 2)]
         m.d.sync += [
-            spread.eq(_diffuse(self.state ^ self.word.replicate(4), DIFFUSIONS[0])),
+            spread.eq(_diffuse(state ^ self.word.replicate(4), DIFFUSIONS[0])),
             one.eq(spread + keys[0].rotate_left(KEYS[0])),
             two.eq(_diffuse(one, DIFFUSIONS[1]) + keys[1].rotate_left(KEYS[1])),
             self.random.eq(_diffuse(two, DIFFUSIONS[2])),

@@ -3,9 +3,9 @@
 Scalars are read a *group* of eight pairs a cycle, aligned; what is zero costs no multiplication.
 
 MVA, for each sample and tile: groups with a live pair wait in a queue, and their pairs are issued
-one a cycle. UPD, for each group: the group of every sample is gathered in one of two banks while
-the pairs of the other are issued, pair by pair and for each over the samples in which it lives; a
-weight word whose pair is zero in all of them is passed over.
+one a cycle. UPD, for each group: the group of every sample is gathered in one of four banks (of two
+for more than 16 samples) while the pairs of another are issued, pair by pair and for each over the
+samples in which it lives; a weight word whose pair is zero in all of them is passed over.
 
 Cycles are those of :mod:`tangente.golden.flow`.
 """
@@ -27,6 +27,8 @@ __all__ = ["Scanner", "STEP_TO_UOP", "lowest", "place", "within"]
 #: Cycles from a step to its micro-operation.
 STEP_TO_UOP = 2
 _ADDRESS = 18
+#: Groups of an UPD that may be under way.
+_BANKS = 4
 
 
 def lowest(bits: Value) -> Value:
@@ -61,6 +63,9 @@ class Scanner(wiring.Component):
     weight_base, vector_base, vector_stride : In. First weight word; first row, rows between
         samples (UPD).
     row : Out, 16; row_data : In, 16 E. Group of pairs read, and two cycles later its data.
+    wanted : In. UPD: leave out samples that are not ``erring``: it takes COUNT + 1 cycles to list
+        the others.
+    sample : Out, 5; erring : In. That sample has errors, in the same cycle.
     hold : In. Do not end a sum in this cycle.
     step, last, last_tile : Out. A micro-operation is issued; it ends a sum, of the last tile.
     waits : Out. The end of a sum is held back.
@@ -81,6 +86,7 @@ class Scanner(wiring.Component):
             "base": In(16), "stride": In(16), "pairs": In(12), "samples": In(12), "tiles": In(12),
             "weight_base": In(16), "vector_base": In(16), "vector_stride": In(16),
             "row": Out(16), "row_data": In(GROUP * bits),
+            "wanted": In(1), "sample": Out(range(SCANNED_SAMPLES)), "erring": In(1),
             "hold": In(1),
             "waits": Out(1), "step": Out(1), "last": Out(1), "last_tile": Out(1),
             "valid": Out(1), "weight": Out(_ADDRESS), "vector": Out(_ADDRESS), "pair": Out(bits),
@@ -122,9 +128,14 @@ class Scanner(wiring.Component):
         """Groups, one a cycle, and what is known of them when their data come."""
         active, fresh = Signal(), Signal()
         sample, tile = Signal(12), Signal(12)
+        samples, offset, opens = self._elaborate_list(m)
         address, row = Signal(_ADDRESS), Signal(16)
-        bank = Signal()
-        self._room, self._busy = Signal(), Signal(2)
+        bank = Signal(2)
+        self._room, self._busy = Signal(), Signal(_BANKS)
+        # Of two banks, each takes the room of two.
+        self._wide, self._next = Signal(), Signal(2)
+        m.d.comb += [self._wide.eq(samples > SCANNED_SAMPLES // 2),
+                     self._next.eq(Mux(self._wide, 2, 1))]
         end = Signal(_ADDRESS)
         ready = Signal()
         last_row, last_tile, last_sample = Signal(), Signal(), Signal()
@@ -132,16 +143,25 @@ class Scanner(wiring.Component):
             # UPD walks over samples that lie alike in their groups.
             end.eq(address + self.pairs - 1),
             last_tile.eq(self.update | (tile + 1 == self.tiles)),
-            last_sample.eq(sample + 1 == self.samples),
+            last_sample.eq(sample + 1 == samples),
             ready.eq(active & Mux(self.update, (sample != 0) | ~self._busy.bit_select(bank, 1),
                                   self._room)),
             self.row.eq(row),
         ]
         group = Signal(16)      # UPD: the group that is gathered, of the first sample
         m.d.comb += last_row.eq(Mux(self.update, group, row) == (end >> 3)[:16])
+        # The next of the listed samples.
+        listed_row = Signal(16)
+        m.d.comb += [
+            offset.addr.eq(Mux(opens | last_sample, 0, sample + 1)),
+            listed_row.eq(group + (last_sample & ~opens) + offset.data),
+        ]
         with m.If(self.start):
-            m.d.sync += [active.eq(1), fresh.eq(1), sample.eq(0), tile.eq(0), bank.eq(0),
-                         address.eq(self.base), row.eq(self.base >> 3), group.eq(self.base >> 3)]
+            m.d.sync += [active.eq(~self.wanted), fresh.eq(1), sample.eq(0), tile.eq(0),
+                         bank.eq(0), address.eq(self.base), row.eq(self.base >> 3),
+                         group.eq(self.base >> 3)]
+        with m.Elif(opens):
+            m.d.sync += [active.eq(samples != 0), row.eq(listed_row)]
         with m.Elif(ready & ~self.update):
             m.d.sync += [row.eq(row + 1), fresh.eq(last_row)]
             with m.If(last_row):
@@ -157,9 +177,11 @@ class Scanner(wiring.Component):
             m.d.sync += [row.eq(row + (self.stride >> 3)), sample.eq(sample + 1)]
             with m.If(last_sample):
                 m.d.sync += [row.eq(group + 1), group.eq(group + 1), sample.eq(0), fresh.eq(0),
-                             bank.eq(~bank)]
+                             bank.eq(bank + self._next)]
                 with m.If(last_row):
                     m.d.sync += active.eq(0)
+            with m.If(self.wanted):
+                m.d.sync += row.eq(listed_row)
         with m.If(self.reset_job):
             m.d.sync += active.eq(0)
         self._reads, self._reading_bank = Signal(), bank
@@ -170,7 +192,7 @@ class Scanner(wiring.Component):
         keep = Signal(GROUP, reset_less=True)
         weight = Signal(_ADDRESS)
         info = data.StructLayout({"fresh": 1, "offset": 3, "over": 3, "ends": 1, "final": 1,
-                                  "last_tile": 1, "tile": 12, "sample": 5, "bank": 1})
+                                  "last_tile": 1, "tile": 12, "sample": 5, "bank": 2})
         self._one = Signal(info, reset_less=True)
         self._two = Signal(info, reset_less=True)
         m.d.sync += [
@@ -195,6 +217,40 @@ class Scanner(wiring.Component):
         self._live = Signal(GROUP)
         m.d.comb += self._live.eq(keep & Cat(
             self.row_data[k * bits:k * bits + bits].any() for k in range(GROUP)))
+
+    def _elaborate_list(self, m: Module):
+        """The samples of an UPD that have errors: how many, where their groups are, and a pulse.
+
+        The rows of their vectors are listed as well.
+        """
+        listing, opens = Signal(), Signal()
+        number, listed = Signal(12), Signal(range(SCANNED_SAMPLES + 1))
+        offset, row = Signal(16), Signal(_ADDRESS)
+        m.submodules.offsets = offsets = Memory(shape=unsigned(16), depth=SCANNED_SAMPLES, init=[])
+        write, read = offsets.write_port(), offsets.read_port(domain="comb")
+        m.submodules.vectors = vectors = Memory(shape=unsigned(_ADDRESS), depth=SCANNED_SAMPLES,
+                                                init=[])
+        self._vector_write, self._vector = vectors.write_port(), vectors.read_port(domain="comb")
+        m.d.comb += [
+            self.sample.eq(number), write.en.eq(listing & self.erring), write.addr.eq(listed),
+            write.data.eq(offset), self._vector_write.en.eq(write.en),
+            self._vector_write.addr.eq(listed), self._vector_write.data.eq(row),
+        ]
+        m.d.sync += opens.eq(0)
+        with m.If(self.start):
+            m.d.sync += [listing.eq(self.wanted & ~self.reset_job), number.eq(0), listed.eq(0),
+                         offset.eq(0), row.eq(self.vector_base)]
+        with m.Elif(listing):
+            m.d.sync += [number.eq(number + 1), listed.eq(listed + self.erring),
+                         offset.eq(offset + (self.stride >> 3)),
+                         row.eq(row + self.vector_stride)]
+            with m.If(number + 1 == self.samples):
+                m.d.sync += [listing.eq(0), opens.eq(1)]
+        with m.If(self.reset_job):
+            m.d.sync += [listing.eq(0), opens.eq(0)]
+        self._samples, self._opens = Signal(12), opens
+        m.d.comb += self._samples.eq(Mux(self.wanted, listed, self.samples))
+        return self._samples, read, opens
 
     # --- MVA --------------------------------------------------------------------------------------
 
@@ -249,56 +305,67 @@ class Scanner(wiring.Component):
         ]
         return step
 
+    def _slot(self, sample: Value, bank: Value) -> Value:
+        """Where a sample's group is stored: with two banks, a bank's low bit is the sample's."""
+        return Cat(sample[:4], Mux(self._wide, sample[4], bank[0]), bank[1])
+
     @staticmethod
     def _step_layout() -> data.StructLayout:
         return data.StructLayout({
-            "valid": 1, "slot": 6, "weight": _ADDRESS, "place": 3, "none": 1, "tile": 12,
-            "first": 1, "ends": 1, "final": 1})
+            "valid": 1, "slot": 6, "sample": 5, "weight": _ADDRESS, "place": 3, "none": 1,
+            "tile": 12, "first": 1, "ends": 1, "final": 1})
 
     # --- UPD --------------------------------------------------------------------------------------
 
     def _elaborate_banks(self, m: Module):
         samples = SCANNED_SAMPLES
         arrives, bank = Signal(), self._two.bank
-        gathered, complete = Signal(), Signal(2)
+        gathered, complete = Signal(), Signal(_BANKS)
         m.d.comb += [arrives.eq(self._arrives & self.update),
-                     gathered.eq(arrives & (self._two.sample + 1 == self.samples))]
-        masks = [[Signal(samples, name=f"mask_{b}_{k}") for k in range(GROUP)] for b in (0, 1)]
-        live = [Signal(GROUP, name=f"live_{b}") for b in (0, 1)]
-        weights = [Signal(_ADDRESS, name=f"weight_{b}", reset_less=True) for b in (0, 1)]
-        finals = Signal(2)
-        for b in (0, 1):
+                     gathered.eq(arrives & (self._two.sample + 1 == self._samples))]
+        banks = range(_BANKS)
+        masks = [[Signal(samples // 2, name=f"mask_{b}_{k}") for k in range(GROUP)] for b in banks]
+        live = [Signal(GROUP, name=f"live_{b}") for b in banks]
+        weights = [Signal(_ADDRESS, name=f"weight_{b}", reset_less=True) for b in banks]
+        finals = Signal(_BANKS)
+        for b in banks:
             with m.If(arrives & (bank == b)):
                 m.d.sync += [
                     live[b].eq(self._live | Mux(self._two.sample == 0, 0, live[b])),
                     weights[b].eq(self._weight), finals[b].eq(self._two.ends)]
+            with m.If(arrives & (self._slot(self._two.sample, bank)[4:] == b)):
                 for k in range(GROUP):
-                    m.d.sync += masks[b][k].bit_select(self._two.sample, 1).eq(self._live[k])
+                    m.d.sync += masks[b][k].bit_select(self._two.sample[:4], 1).eq(self._live[k])
         # The first read of a group takes its bank, the last issue of it gives it back.
         takes = self._reads & self.update
         # Pairs of the bank that is looked at, and the pair that comes next: it is fetched while the
         # one before it is issued, which takes two cycles at least.
-        looked, left, looks, all_looked = Signal(), Signal(GROUP), Signal(), Signal()
-        opens, empty = Signal(), Signal()
+        looked, left, looks, all_looked = Signal(2), Signal(GROUP), Signal(), Signal()
+        opens, empty, looking = Signal(), Signal(), Signal(2)
         m.d.comb += [
-            opens.eq(complete.bit_select(looked ^ looks, 1) & ~left.any() & ~all_looked),
-            empty.eq(opens & ~Choice(live)[looked ^ looks].any()),
+            looking.eq(looked + Mux(looks, self._next, 0)),
+            opens.eq(complete.bit_select(looking, 1) & ~left.any() & ~all_looked),
+            empty.eq(opens & ~Choice(live)[looking].any()),
         ]
         fetched, fetch = Signal(), Signal()
         following = Signal(data.StructLayout(
-            {"mask": samples, "pair": 3, "bank": 1, "ends_bank": 1}), reset_less=True)
+            {"mask": samples, "pair": 3, "bank": 2, "ends_bank": 1, "weight": _ADDRESS}),
+            reset_less=True)
         chosen = place(lowest(left))
         m.d.comb += fetch.eq(left.any() & ~fetched)
         with m.If(opens):
             # Looking goes on in the other bank.
-            m.d.sync += [left.eq(Choice(live)[looked ^ looks]), looked.eq(looked ^ looks),
-                         looks.eq(1), all_looked.eq(finals.bit_select(looked ^ looks, 1))]
+            m.d.sync += [left.eq(Choice(live)[looking]), looked.eq(looking), looks.eq(1),
+                         all_looked.eq(finals.bit_select(looking, 1))]
         with m.If(fetch):
             m.d.sync += [
                 left.eq(left & (left - 1)), fetched.eq(1), following.pair.eq(chosen),
                 following.bank.eq(looked), following.ends_bank.eq((left & (left - 1)) == 0),
-                following.mask.eq(Choice([Choice(masks[0])[chosen],
-                                          Choice(masks[1])[chosen]])[looked]),
+                following.mask.eq(Cat(
+                    Choice([Choice(masks[b])[chosen] for b in banks])[looked],
+                    Mux(self._wide, Choice([Choice(masks[b])[chosen] for b in (1, 3)])[looked[1]],
+                        0))),
+                following.weight.eq(Choice(weights)[looked]),
             ]
         held, current = Signal(), Signal.like(following)
         mask, tile = Signal(samples), Signal(12)
@@ -326,9 +393,10 @@ class Scanner(wiring.Component):
                          fetched.eq(0)]
         with m.If(finished):
             m.d.sync += running.eq(0)
-        for b in (0, 1):
-            free = (empty & (looked ^ looks == b)
-                    | over & current.ends_bank & (current.bank == b))
+        for b in banks:
+            # The samples of its last pair are issued faster than others can arrive.
+            free = (empty & (looking == b)
+                    | go & fresh & last_tile & current.ends_bank & (current.bank == b))
             with m.If(takes & (self._reading_bank == b)):
                 m.d.sync += self._busy[b].eq(1)
             with m.Elif(free):
@@ -336,33 +404,37 @@ class Scanner(wiring.Component):
             with m.If(gathered & (bank == b)):
                 m.d.sync += complete[b].eq(1)
             # It is looked at once.
-            with m.Elif(opens & (looked ^ looks == b)):
+            with m.Elif(opens & (looking == b)):
                 m.d.sync += complete[b].eq(0)
         with m.If(self.start | self.reset_job):
             m.d.sync += [looked.eq(0), looks.eq(0), left.eq(0), all_looked.eq(0), fetched.eq(0),
                          held.eq(0), running.eq(self.start & ~self.reset_job), fresh.eq(1),
                          self._busy.eq(0), complete.eq(0),
                          *(mask.eq(0) for group in masks for mask in group)]
+        with m.If(self._opens & (self._samples == 0)):
+            m.d.sync += all_looked.eq(1)
         with m.If(self.update):
             m.d.comb += self._ends.eq(held & ends)
         step = Signal(self._step_layout())
         m.d.comb += [
-            step.valid.eq(go | finished), step.slot.eq(Cat(place(lowest(mask)), current.bank)),
-            step.weight.eq(Choice(weights)[current.bank]), step.place.eq(current.pair),
+            step.valid.eq(go | finished),
+            step.slot.eq(self._slot(step.sample, current.bank)),
+            step.sample.eq(place(lowest(mask))),
+            step.weight.eq(current.weight), step.place.eq(current.pair),
             step.tile.eq(tile),
             step.none.eq(finished), step.first.eq(fresh | finished), step.ends.eq(go & ends),
             step.final.eq(finished),
         ]
-        # Rows of the samples.
-        m.submodules.vectors = vectors = Memory(shape=unsigned(_ADDRESS), depth=samples, init=[])
-        write, self._vector = vectors.write_port(), vectors.read_port(domain="comb")
+        # Rows of the samples, unless they are listed.
         row = Signal(_ADDRESS)
         with m.If(arrives):
             m.d.sync += row.eq(row + self.vector_stride)
         with m.If(self.start):
             m.d.sync += row.eq(self.vector_base)
-        m.d.comb += [write.en.eq(arrives & self._two.fresh), write.addr.eq(self._two.sample),
-                     write.data.eq(row)]
+        write = self._vector_write
+        with m.If(~self.wanted):
+            m.d.comb += [write.en.eq(arrives & self._two.fresh), write.addr.eq(self._two.sample),
+                         write.data.eq(row)]
         return step
 
     # --- the micro-operation ----------------------------------------------------------------------
@@ -373,13 +445,14 @@ class Scanner(wiring.Component):
         write, read = self.store.write_port(), self.store.read_port(domain="comb")
         m.d.comb += [
             write.en.eq(self._arrives), write.data.eq(self.row_data),
-            write.addr.eq(Mux(self.update, Cat(self._two.sample, self._two.bank), self._tail)),
+            write.addr.eq(Mux(self.update, self._slot(self._two.sample, self._two.bank),
+                              self._tail)),
         ]
         later = Signal(chosen.shape(), reset_less=True)
         valid = Signal()
         m.d.sync += [later.eq(chosen), valid.eq(chosen.valid & ~self.reset_job)]
         pairs = [read.data[k * bits:k * bits + bits] for k in range(GROUP)]
-        m.d.comb += [read.addr.eq(later.slot), self._vector.addr.eq(later.slot)]
+        m.d.comb += [read.addr.eq(later.slot), self._vector.addr.eq(later.sample)]
         m.d.sync += [
             self.valid.eq(valid & ~self.reset_job),
             self.pair.eq(Mux(later.none, 0, Choice(pairs)[later.place])),

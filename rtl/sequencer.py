@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
 from ..golden.isa import (
+    ERROR_SAMPLES,
     FLAGS,
     FORMATTED,
     LIVE_MAX,
@@ -58,6 +59,7 @@ class Sequencer(wiring.Component):
     running, halted, resetting, cause, pc : Out. For the host.
     clear : Out. Counters are to be zeroed (pulse).
     engine_start, engine_op, job : Out; max_error : In.
+    sample : Out, 6; erring : In. See :class:`tangente.rtl.engine.Engine`.
     engine_busy, array_busy, post_busy, array_fault, post_fault : In. See
         :class:`tangente.rtl.engine.Engine`.
     reset_job : Out. The engine's units are to be reset.
@@ -78,6 +80,7 @@ class Sequencer(wiring.Component):
             "engine_busy": In(1), "array_busy": In(1), "post_busy": In(1),
             "array_fault": In(1), "post_fault": In(1),
             "max_error": In(config.element_bits - 1), "reset_job": Out(1),
+            "sample": Out(range(ERROR_SAMPLES)), "erring": In(1),
             "command": Out(stream.Signature(TransferCommand)),
             "transfer_busy": In(1), "error_read": In(1), "error_write": In(1), "abandon": Out(1),
             "waiting": Out(1), "report": Out(REGISTER_BITS),
@@ -169,7 +172,7 @@ class Sequencer(wiring.Component):
                 # a and b may be stale for MAX_ERROR only; see reads_max_error.
                 with m.If(reads_max_error):
                     m.d.sync += [a.eq(bank[rd]), b.eq(bank[rs])]
-                with m.If(~reads_max_error | ~self.engine_busy):
+                with m.If(Mux(op == Op.BZE, ~self.post_busy, ~reads_max_error | ~self.engine_busy)):
                     m.d.sync += state.eq(State.EXECUTE)
             with m.Case(State.EXECUTE):
                 self._elaborate_scalar(m, op, imm, a, b, result, writes, next_pc)
@@ -179,7 +182,7 @@ class Sequencer(wiring.Component):
                             halt(Mux(bus_error != 0, bus_error, Cause.DONE))
                         with m.Elif(~self.engine_busy):
                             m.d.comb += self.waiting.eq(1)
-                    with m.Case(Op.SET, Op.SETH, Op.ADD, Op.DBNZ):
+                    with m.Case(Op.SET, Op.SETH, Op.ADD, Op.DBNZ, Op.BZE):
                         with m.If(legal_rd):
                             m.d.comb += advance.eq(1)
                         with m.Else():
@@ -284,6 +287,10 @@ class Sequencer(wiring.Component):
                     m.d.comb += next_pc.eq(imm)
             with m.Case(Op.JMP):
                 m.d.comb += next_pc.eq(imm)
+            with m.Case(Op.BZE):
+                m.d.comb += self.sample.eq(a)
+                with m.If(~self.erring & (a < ERROR_SAMPLES)):
+                    m.d.comb += next_pc.eq(imm)
             with m.Case(Op.BLT):
                 with m.If(a < b):
                     m.d.comb += next_pc.eq(imm[6:])

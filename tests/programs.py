@@ -78,6 +78,12 @@ class Image:
         return {space: 8 * depth(space, config) * beats_per_unit(space, config)
                 for space in (Space.INPUT, Space.TARGET, Space.WEIGHT, Space.BIAS)}
 
+    def targets(self, config: Config) -> np.ndarray:
+        """The targets in it, to be changed."""
+        size = self._sizes(config)
+        at = size[Space.INPUT]
+        return self.data[at:at + size[Space.TARGET]].view(np.int16)
+
     def load(self, program: Assembler) -> None:
         at = 0
         for space, size in self._sizes(self.config).items():

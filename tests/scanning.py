@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from typing import Any
 
 from tangente.golden.flow import GROUP
 
@@ -61,7 +62,7 @@ class Pairs:
         return [[self[base + b * stride + i] != 0 for i in range(pairs)] for b in range(samples)]
 
 
-def product_steps(memory: Pairs, job: dict[str, int]) -> list[Step]:
+def product_steps(memory: Pairs, job: dict[str, Any]) -> list[Step]:
     """MVA: for each sample and tile its live pairs; the end of a sum comes with its last group."""
     result = []
     for sample in range(job["samples"]):
@@ -82,11 +83,15 @@ def product_steps(memory: Pairs, job: dict[str, int]) -> list[Step]:
     return result
 
 
-def update_steps(memory: Pairs, job: dict[str, int]) -> list[Step]:
-    """UPD: for each pair and tile the samples in which the pair lives; then one to end it all."""
-    result = []
+def update_steps(memory: Pairs, job: dict[str, Any]) -> list[Step]:
+    """UPD: for each pair and tile the samples in which the pair lives; then one to end it all.
+
+    Of the samples that are ``erring``, if there is such a list.
+    """
+    result, erring = [], job.get("erring")
     for i in range(job["pairs"]):
-        values = [memory[job["base"] + b * job["stride"] + i] for b in range(job["samples"])]
+        values = [memory[job["base"] + b * job["stride"] + i] if not erring or erring[b] else 0
+                  for b in range(job["samples"])]
         found = [b for b, value in enumerate(values) if value]
         for tile in range(job["tiles"]):
             for b in found:

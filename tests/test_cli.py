@@ -111,6 +111,13 @@ def test_train_passes_every_option_on(trainer, tmp_path):
     assert (verify, waves, quiet) == (True, tmp_path / "w.vcd", True)
 
 
+def test_train_passes_feedback_on(trainer, capsys):
+    for flags, feedback in (([], "memory"), (["--feedback", "lfsr"], "lfsr")):
+        assert cli.main(["train", "--algorithm", "fa", *flags]) == 0
+        assert trainer.calls[-1][0] == Options(algorithm="fa", feedback=feedback)
+        assert f"64-32-32-10, fa (feedback: {feedback}), 16-bit" in capsys.readouterr().out
+
+
 def test_train_passes_the_options_of_weight_registers_on(trainer, capsys):
     assert cli.main(["train", "--granularity", "weight", "--registers", "8", "--banks", "6,2",
                      "--no-own-free", "--quantisation", "asymm", "--bits", "3", "--update",

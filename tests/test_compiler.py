@@ -58,8 +58,10 @@ def networks(draw: st.DrawFn) -> tuple[Options, int]:
     hidden = draw(st.lists(st.integers(1, 13), min_size=1, max_size=4))
     layers = (draw(st.integers(1, 21)), *hidden, draw(st.integers(2, 9)))
     bits = draw(st.sampled_from((2, 4, 8, 16)))
+    algorithm, feedback = draw(st.sampled_from((
+        ("bp", None), ("dpfm", None), ("fa", "memory"), ("fa", "lfsr"))))
     options = Options(
-        preset="tiny", layers=layers, algorithm=draw(st.sampled_from(("bp", "dpfm"))),
+        preset="tiny", layers=layers, algorithm=algorithm, feedback=feedback,
         registers=draw(st.sampled_from((0, 1, 2, 4, 5, 8, 16))),
         output_registers=draw(st.sampled_from((None, 0, 2))), bits=bits,
         update=draw(st.sampled_from(("nearest", "event") if bits < 16 else ("nearest",))),
@@ -96,14 +98,36 @@ def test_every_shape_runs(case: tuple[Options, int]) -> None:
     assert not biases[:, :, 1].any(), "BUP clears the gradients"
     assert not weights[compiled.network.words:].any(), "memory beyond the network is untouched"
     ones = [np.ones((layer.inputs, layer.outputs)) for layer in compiled.network.layers]
-    padding = compiled.network.pack(ones) == 0
+    padding = compiled.network.pack(ones, ones[1:]) == 0
     assert not weights[padding].any(), "lanes beyond a layer stay zero"
 
 
-@pytest.mark.parametrize("algorithm", ["bp", "dpfm"])
-def test_training_lowers_the_loss(algorithm: str) -> None:
+@pytest.mark.parametrize("feedback", ["memory", "lfsr"])
+def test_fixed_matrices(feedback: str) -> None:
+    """One for each layer but the first, drawn beside the weights or made from their places."""
+    options = Options(preset="tiny", layers=(9, 8, 7, 3), algorithm="fa", feedback=feedback)
+    network = Network(options, options.config)
+    bp = Network(dataclasses.replace(options, algorithm="bp", feedback=None), options.config)
+    memory, plain = network.initial()[0], bp.initial()[0]
+    stored = sum(layer.words for layer in bp.layers[1:]) if feedback == "memory" else 0
+    assert network.words == bp.words + stored
+    for layer, other in zip(network.layers, bp.layers):
+        weights = network.weights(memory, layer)
+        np.testing.assert_array_equal(weights, bp.weights(plain, other))
+        np.testing.assert_array_equal(bp.feedback(plain, other), weights)
+        if layer.index:
+            back = network.feedback(memory, layer)
+            assert back.shape == weights.shape
+            assert not np.array_equal(back, weights)
+            assert 0.5 < back.std() / weights.std() < 2
+    signs = [np.sign(network.feedback(memory, layer)) for layer in network.layers]
+    assert not np.array_equal(signs[0][:8, :7], signs[1][:8, :7])
+
+
+@pytest.mark.parametrize(("algorithm", "lr"), [("bp", 0.3), ("dpfm", 0.3), ("fa", 0.15)])
+def test_training_lowers_the_loss(algorithm: str, lr: float) -> None:
     options = Options(preset="tiny", layers=(9, 8, 7, 3), algorithm=algorithm, registers=4,
-                      batch=8, lr=0.3, lr_decay=0.0)
+                      batch=8, lr=lr, lr_decay=0.0)
     compiled = compile_network(options)
     session = make_session(compiled, 8)
     session.upload(*compiled.network.initial(), 0)
@@ -111,7 +135,7 @@ def test_training_lowers_the_loss(algorithm: str) -> None:
     labels = images[:, :3].argmax(1)
     before = session.test(images, labels)
     for _ in range(40):
-        session.train(images, labels, compiled.network.scales.rate(0.3))
+        session.train(images, labels, compiled.network.scales.rate(lr))
     after = session.test(images, labels)
     assert after.loss < before.loss / 2
     assert after.correct > 48
@@ -266,7 +290,10 @@ def test_updates_follow_what_reads_the_weights(case: tuple[Options, int]) -> Non
             words = runs(r[Reg.M_BASE], 0, 1, -(-r[Reg.P] // 2) * compiled.config.tiles(r[Reg.Q]))
             assert not words & changed
             changed |= words if op is Op.UPD else set()
-    assert changed == set(range(compiled.network.words)), "every weight changes once"
+    weights = set()
+    for layer in compiled.network.layers:
+        weights |= set(range(layer.word, layer.word + layer.words))
+    assert changed == weights, "every weight changes once, and no fixed matrix"
     assert ops.count(Op.UPD) == ops.count(Op.BUP) == len(options.layers) - 1
     learns = {Op.UPD, Op.BUP, Op.DRV, Op.SEL, Op.MVR}
     assert not learns & {decode(word).op for word in compiled.testing(Chunk(options.batch, 0, 0))}
@@ -417,7 +444,12 @@ def test_refuses_a_rate_beyond_the_shifts() -> None:
 @pytest.mark.parametrize(("settings", "message"), [
     ({"device": "gpu"}, "device must be one of golden, sim, not 'gpu'"),
     ({"preset": "big"}, "preset must be one of tiny, digits, pynq_z2, not 'big'"),
-    ({"algorithm": "fa"}, "algorithm must be one of dpfm, bp, not 'fa'"),
+    ({"algorithm": "sg"}, "algorithm must be one of dpfm, bp, fa, not 'sg'"),
+    ({"algorithm": "fa", "feedback": "none"},
+     "feedback must be one of memory, lfsr, not 'none'"),
+    ({"algorithm": "bp", "feedback": "lfsr"}, "feedback must be left out for bp, not 'lfsr'"),
+    ({"algorithm": "fa", "granularity": "weight"},
+     "granularity must be \"neuron\" for fa, which has no registers, not 'weight'"),
     ({"update": "round"}, "update must be one of nearest, stochastic, event, master, not 'round'"),
     ({"activation": "tanh"}, "activation must be one of relu, sigmoid, not 'tanh'"),
     ({"loss": "hinge"}, "loss must be one of softmax, mse, not 'hinge'"),

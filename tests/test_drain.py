@@ -37,8 +37,8 @@ class DrainBench(UnitBench):
         for one, pairs in pending:
             captures[cycle] = one, pairs
             due |= {cycle + Drain.LATENCY + i for i in range(pairs)}
-            # Not before the last pair is taken.
-            cycle += pairs + 1 + generator.randint(0, pause)
+            # Not before half 0 of the last pair is taken.
+            cycle += pairs + generator.randint(0, pause)
         for cycle in range(max(due) + 4):
             forgetting = cycle == forget
             if forgetting:

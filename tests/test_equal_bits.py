@@ -42,7 +42,8 @@ def _options(draw) -> Options:
     accumulator = draw(st.integers(1, min(12, 16 - bits))) if stateful else 0
     batch = draw(st.integers(1, 32))
     registers: dict = {
-        "algorithm": draw(st.sampled_from(["dpfm", "bp"])),
+        **draw(st.sampled_from([{"algorithm": "dpfm"}, {"algorithm": "bp"}, {"algorithm": "fa"},
+                                {"algorithm": "fa", "feedback": "lfsr"}])),
         "registers": draw(st.sampled_from([1, 2, 4, 5, 8, 16, 0])),
         "output_registers": draw(st.sampled_from([None, 0, 3])),
     }

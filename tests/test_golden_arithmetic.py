@@ -287,6 +287,20 @@ def test_advance() -> None:
     assert lfsr.advance(0x8000_0000_0000_0001) < 1 << 64
 
 
+def test_fixed_signs() -> None:
+    """Of the first random bit of one state, whatever else is drawn."""
+    words = np.arange(300, 400, dtype=np.uint64)
+    signs = lfsr.signs(300, 100, 12)
+    np.testing.assert_array_equal(
+        signs, np.where(lfsr.random_bits(lfsr.SIGN_STATE, words, 12, 0, 3) & 1, -1, 1))
+    np.testing.assert_array_equal(lfsr.signs(310, 5, 12), signs[10:15])
+    # 100 words of 100 lanes: sums of lanes and words within five deviations.
+    many = lfsr.signs(0, 100, 100).astype(np.int64)
+    assert np.abs(many.sum(0)).max() <= 5 * 10
+    assert np.abs(many.sum(1)).max() <= 5 * 200 ** 0.5
+    assert np.abs(many.T @ many - 100 * np.eye(200)).max() <= 6 * 10
+
+
 @pytest.fixture(scope="module", params=[0, 11, lfsr.PLACES - 8])
 def random_bits(request: pytest.FixtureRequest) -> np.ndarray:
     """Eight bits of 200 lanes for 24 words in 4096 updates: (words, updates, lanes)."""

@@ -58,6 +58,7 @@ class Outcome:
     hits: list[int] = dataclasses.field(default_factory=list)
     saturated: int = 0
     max_error: int = 0
+    erring: list[bool] = dataclasses.field(default_factory=list)
 
 
 class Bench(UnitBench):
@@ -88,6 +89,8 @@ class Bench(UnitBench):
             if ctx.get(dut.errors.valid):
                 outcome.errors.append((ctx.get(dut.errors.payload.even),
                                        ctx.get(dut.errors.payload.odd)))
+            if ctx.get(dut.errors_over):
+                outcome.erring.append(bool(ctx.get(dut.erring)))
             logits.append(self._read(ctx, "logit", job.logits.view(np.uint32).ravel(), rng))
             targets.append(self._read(ctx, "target", job.targets.view(np.uint16), rng))
             if ctx.get(dut.loss_valid):
@@ -154,6 +157,7 @@ def _check(name: str, *jobs: Job) -> None:
         assert outcome.hits == hits.tolist()
         assert outcome.saturated == saturated
         assert outcome.max_error == np.abs(errors).max()
+        assert outcome.erring == errors.any(1).tolist()
         assert outcome.cycles == timing.loss(n, p, job.squared)
 
 

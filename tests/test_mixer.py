@@ -32,6 +32,14 @@ class MixerBench(UnitBench):
         return states[:len(cycles)], mixed[Mixer.LATENCY:]
 
 
+class SignsBench(MixerBench):
+    """The same with ``signs`` high throughout."""
+
+    async def task(self, ctx, cycles: list[Cycle]) -> tuple[list[int], list[int]]:
+        ctx.set(self.dut.signs, 1)
+        return await super().task(ctx, cycles)
+
+
 @functools.cache
 def bench() -> MixerBench:
     return MixerBench(Mixer())
@@ -56,3 +64,11 @@ def test_against_golden(seed: int, cycles: list[Cycle]) -> None:
 def test_state_after_configuration() -> None:
     states, _ = MixerBench(Mixer()).run([(False, 0, False, 0)])
     assert states == [1]
+
+
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(seed=_STATES, words=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=10))
+def test_signs_are_of_one_state(seed: int, words: list[int]) -> None:
+    unit = SignsBench(Mixer())
+    _, mixed = unit.run([(True, seed, False, 0), *((False, 0, False, word) for word in words)])
+    assert mixed[1:] == [int(random) for random in lfsr.mix(lfsr.SIGN_STATE, np.array(words))]

@@ -36,12 +36,15 @@ def options_of(algorithm: str, layers: tuple[int, ...], activation: str = "relu"
 def step(options: Options, matrices: list[np.ndarray], images: np.ndarray,
          labels: np.ndarray,
          config: Config = CONFIG) -> tuple[list[np.ndarray], list[np.ndarray], Session]:
-    """Summed gradients of weights and biases that one update shows."""
+    """Summed gradients of weights and biases that one update shows.
+
+    Feedback alignment's matrices in memory are those of :func:`fixed`.
+    """
     network = Network(options, config)
     compiled = Compiled(network)
     session = Session(compiled, GoldenDevice(config, ddr_bytes=ddr_bytes(compiled, 1)),
                       chunk_batches=1)
-    before = network.pack(matrices), np.zeros((config.bias_pairs, 2, 2), np.int16)
+    before = network.pack(matrices, fixed(options)), np.zeros((config.bias_pairs, 2, 2), np.int16)
     session.upload(*before, 0)
     assert options.lr is not None
     rate = network.scales.rate(options.lr)
@@ -54,6 +57,14 @@ def step(options: Options, matrices: list[np.ndarray], images: np.ndarray,
                for layer in network.layers]
     biases = [-network.biases(after[1], layer) / factor for layer in network.layers]
     return weights, biases, session
+
+
+def fixed(options: Options) -> list[np.ndarray]:
+    """Matrices of feedback alignment, from the second layer on; none if none are stored."""
+    rng = np.random.default_rng(11)
+    shapes = list(zip(options.layers, options.layers[1:]))[1:]
+    return [rng.normal(0, math.sqrt(1 / shape[1]), shape)
+            for shape in shapes if options.feedback == "memory"]
 
 
 def forward(matrices: list[np.ndarray], images: np.ndarray, activation: str):
@@ -101,7 +112,8 @@ def forward_errors(options: Options, matrices: list[np.ndarray]) -> list[float]:
 
 
 def bounds(options: Options, matrices: list[np.ndarray], errors: list[np.ndarray],
-           activations: list[np.ndarray]) -> tuple[list[float], list[float]]:
+           activations: list[np.ndarray], feedback: list[np.ndarray] | None = None,
+           ) -> tuple[list[float], list[float]]:
     """Bounds of the errors of each layer's summed gradients of weights and of biases.
 
     Output: the softmax changes by at most half of what its logits do; the exponentials' table has
@@ -110,6 +122,7 @@ def bounds(options: Options, matrices: list[np.ndarray], errors: list[np.ndarray
     Hidden: weights times the errors of errors, errors times the errors of slopes (sigmoid:
     derivative of the slope at most 0.1 and its table step), roundings of the sum and the element.
     Weights: error times input, summed over the batch, and half a weight quantum over the rate.
+    Errors come back through the weights, or through ``feedback``.
     """
     scales = Network(options, CONFIG).scales
     sigmoid = options.activation == "sigmoid"
@@ -123,7 +136,7 @@ def bounds(options: Options, matrices: list[np.ndarray], errors: list[np.ndarray
     e[last] = z_errors[last] if options.loss == "mse" else z_errors[last] / 2 + 0.0054 / 4
     e[last] += 2.0 ** -(scales.error(last) + 1) * enlarge
     for layer in range(last, 0, -1):
-        back = np.abs(matrices[layer])
+        back = np.abs((feedback or matrices)[layer])
         slope = 0.25 + 2.0 ** -11 if sigmoid else 1.0
         e[layer - 1] = back.sum(1).max() * e[layer] * slope
         e[layer - 1] += (2.0 ** -(scales.error(layer - 1) + 1)) * (1.25 if sigmoid else 1) * enlarge
@@ -217,6 +230,46 @@ def test_squared_error_has_its_gradient(layers: tuple[int, ...], algorithm: str,
         for layer in range(len(matrices)):
             assert np.abs(weights[layer] - true_weights[layer]).max() <= weight_bounds[layer]
             assert np.abs(biases[layer] - true_biases[layer]).max() <= bias_bounds[layer]
+
+
+def aligned(matrices: list[np.ndarray], feedback: list[np.ndarray], images: np.ndarray,
+            labels: np.ndarray, activation: str):
+    """As :func:`exact` by feedback alignment: Lillicrap et al. 2016, equation 2, by hand."""
+    _, _, errors, activations = exact(matrices, images, labels, activation)
+    errors = [*errors]
+    for layer in range(len(matrices) - 1, 0, -1):
+        a = activations[layer]
+        slope = a * (1 - a) if activation == "sigmoid" else a > 0
+        errors[layer - 1] = errors[layer] @ feedback[layer].T * slope
+    return ([a.T @ error for a, error in zip(activations, errors)],
+            [error.sum(0) for error in errors], errors, activations)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+@pytest.mark.parametrize("layers", [(7, 5, 3), (6, 5, 4, 3), (6, 5, 5, 4, 3)])
+@pytest.mark.parametrize("feedback", ["memory", "lfsr"])
+def test_feedback_alignment(feedback: str, layers: tuple[int, ...], activation: str) -> None:
+    # Few neurons' fixed matrices are large: errors within +-2.
+    options = options_of("fa", layers, activation, feedback=feedback,
+                         scales=((1, 5, 7),) * (len(layers) - 1))
+    matrices, images, labels = case(options, 1)
+    weights, biases, session = step(options, matrices, images, labels)
+    network = session.compiled.network
+    memory, _ = session.download()
+    back = [network.feedback(memory, layer) for layer in network.layers]
+    for matrix, stored in zip(fixed(options), back[1:]):
+        np.testing.assert_allclose(stored, matrix, atol=2.0 ** -15)
+    if feedback == "lfsr":
+        assert {abs(value) for matrix in back for value in matrix.ravel()} == {0.5}
+    true_weights, true_biases, errors, activations = aligned(matrices, back, images, labels,
+                                                             activation)
+    weight_bounds, bias_bounds = bounds(options, matrices, errors, activations, back)
+    for layer in range(len(matrices)):
+        assert np.abs(weights[layer] - true_weights[layer]).max() <= weight_bounds[layer]
+        assert np.abs(biases[layer] - true_biases[layer]).max() <= bias_bounds[layer]
+    assert cosine(weights, true_weights) > 0.98
+    true_bp, _, _, _ = exact(matrices, images, labels, activation)
+    assert cosine(weights[:1], true_bp[:1]) < 0.9, "it is not the gradient"
 
 
 def test_autograd_is_the_finite_difference() -> None:

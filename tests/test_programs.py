@@ -23,7 +23,8 @@ from programs import (
 )
 
 from tangente.golden.config import preset
-from tangente.golden.isa import Cause, Flag, Op, Post, encode
+from tangente.golden.isa import ERROR_SAMPLES, Cause, Flag, Op, Post, Reg, encode
+from tangente.golden.machine import Machine
 from tangente.sim.model import Model
 
 CONFIG = preset("tiny")
@@ -84,6 +85,44 @@ def test_every_instruction_at_full_size(tiny_library: Path, op: Op) -> None:
     golden, simulated = _both(tiny_library, image, words, 7, size)
     assert golden.cause is Cause.DONE
     assert differences(CONFIG, golden, simulated) == []
+
+
+@pytest.mark.parametrize("count", [1, 5, 64, 70])
+def test_samples_without_errors(tiny_library: Path, count: int) -> None:
+    """BZE after a LOSS of ``count`` samples, of which some have no target that is not met."""
+    rng = np.random.default_rng(count)
+    image = Image.random(CONFIG, rng)
+    program = Assembler()
+    image.load(program)
+    # Logits of zero: the squared errors are the targets.
+    program.set(count=count, p=3, q=3, m_base=0, s_base=0, s_stride=0, v_base=0, v_stride=0,
+                y_base=0, y_stride=2, yr_base=0, yr_stride=0, g_base=0, g_stride=0, f_base=0,
+                f_stride=0, b_base=0, shift=31, shift2=0, b_shift=0, code_bits=8, acc_bits=0)
+    program.op(Op.MVA, Flag.INPUT | Post.LOGIT)
+    program.set(s_base=0, s_stride=2, t_base=0, t_stride=3, mantissa=255, e_shift=10,
+                y_base=0, y_stride=2)
+    targets = image.targets(CONFIG)
+    targets[:3 * count] = 0
+    wrong = rng.random(count) < 0.4
+    targets[3 * np.flatnonzero(wrong) + rng.integers(0, 3, wrong.sum())] = 500
+    program.op(Op.LOSS, Flag.PAIRS | Flag.POST0)
+    # A sample that has no error is counted in R1, in the pair that a MVA then writes.
+    program.set(r0=0, r1=0, r2=100)
+    loop = len(program.words)
+    program.words += [encode(Op.BZE, Reg.R0, loop + 2), encode(Op.ADD, Reg.R1, 1),
+                      encode(Op.ADD, Reg.R0, 1), encode(Op.BLT, Reg.R0, loop << 6 | Reg.R2),
+                      encode(Op.MOV, Reg.Y_BASE, Reg.R1)]
+    program.set(count=1, q=2, s_base=0)
+    program.op(Op.MVA, Flag.INPUT | Flag.PAIRS | Post.DELTA)
+    size = image.dump(program)
+    golden, simulated = _both(tiny_library, image, program.words, 7, size)
+    assert golden.cause is Cause.DONE
+    assert differences(CONFIG, golden, simulated) == []
+    assert simulated.times == golden.times
+    machine = Machine(CONFIG, image.data.size)
+    run_golden(CONFIG, image, program.words, 7, size, machine)
+    known = min(count, ERROR_SAMPLES)
+    assert machine.registers[Reg.R1] == 100 - (~wrong[:known]).sum()
 
 
 _VALUES = st.one_of(st.integers(0, 70), st.integers(0, 4096), st.integers(0, (1 << 24) - 1),

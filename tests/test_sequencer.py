@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import random
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
@@ -51,12 +52,13 @@ class Move:
 
 
 class Recorder(Machine):
-    """Golden, and what it starts. LOSS leaves a MAX_ERROR that depends on how many there were."""
+    """Golden, and what it starts. LOSS leaves errors that depend on how many there were."""
 
     def __init__(self) -> None:
         super().__init__(CONFIG, _DDR_BYTES)
         self.events: list[Start | Move] = []
         self.max_errors: list[int] = []
+        self.erring: list[list[bool]] = []
         self.faulty: int | None = None  # the tensor instruction that met a bad address
 
     def execute(self, op: Op, flags: int) -> None:
@@ -72,7 +74,9 @@ class Recorder(Machine):
         self.events.append(start)
         if op is Op.LOSS:
             self.state.max_error = (37 * len(self.events)) % 256
+            self.state.erring = np.unpackbits(np.uint8([self.state.max_error]))[:6].astype(bool)
         self.max_errors.append(self.state.max_error)
+        self.erring.append(self.state.erring.tolist())
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         self.events.append(Move(op is Op.STORE, space, byte & 0xFFFFFFFF, local,
@@ -135,7 +139,7 @@ class SequencerBench(UnitBench):
         transfer = starts = moves = fails = 0
         faulty_unit = ""
         last_move: Move | None = None
-        max_error = 0
+        max_error, erring = 0, []
         started = False
         pending_stops = list(stops)
         resume = pc
@@ -160,6 +164,9 @@ class SequencerBench(UnitBench):
                 ctx.set(getattr(dut, f"{unit}_fault"), now)
             # While a job runs MAX_ERROR changes.
             ctx.set(dut.max_error, generator.getrandbits(8) if engine else max_error)
+            sample = ctx.get(dut.sample)
+            ctx.set(dut.erring, generator.getrandbits(1) if left["post"]
+                    else sample >= len(erring) or erring[sample])
             ctx.set(dut.transfer_busy, transfer > 0)
             ctx.set(dut.command.ready, transfer == 0)
             failing = error is not None and transfer == fails > 0 and moves - 1 == error[1]
@@ -173,6 +180,8 @@ class SequencerBench(UnitBench):
                 left = {unit: 0 if fault else max(0, cycles - 1) for unit, cycles in left.items()}
                 if not any(left.values()) and starts <= len(golden.max_errors):
                     max_error = golden.max_errors[starts - 1]
+                if not left["post"] and starts <= len(golden.erring):
+                    erring = golden.erring[works_on["post"]]
             if transfer:
                 transfer -= 1
                 if ctx.get(dut.abandon):
@@ -282,8 +291,9 @@ _IMM14 = st.one_of(st.integers(0, 20), st.integers(0, (1 << 14) - 1))
 def instruction(draw: st.DrawFn, place: int, length: int) -> int:
     """A word: what changes registers mostly, all else at times, and rarely anything."""
     kind = draw(st.sampled_from(
-        ["set", "set", "seth", "add", "mov", "mov", "xor", "dbnz", "blt", "blt", "jmp",
-         "tensor", "tensor", "tensor", "transfer", "transfer", "wait", "loss", "read", "odd"]))
+        ["set", "set", "seth", "add", "mov", "mov", "xor", "dbnz", "blt", "blt", "jmp", "bze",
+         "bze", "tensor", "tensor", "tensor", "transfer", "transfer", "wait", "loss", "read",
+         "odd"]))
     target = draw(st.one_of(st.integers(place + 1, length), st.integers(max(0, place - 2), length)))
     if kind == "set":
         return encode(Op.SET, draw(_WRITABLE), draw(_IMM20))
@@ -301,6 +311,8 @@ def instruction(draw: st.DrawFn, place: int, length: int) -> int:
     if kind == "blt":
         return encode(Op.BLT, draw(st.one_of(_FREE, st.just(Reg.MAX_ERROR))),
                       target << 6 | draw(st.one_of(_FREE, st.just(Reg.MAX_ERROR))))
+    if kind == "bze":
+        return encode(Op.BZE, draw(_FREE), target)
     if kind == "jmp":
         return encode(Op.JMP, 0, draw(st.one_of(st.just(target), st.just(target), _IMM20)))
     if kind in ("tensor", "loss"):
@@ -374,7 +386,8 @@ _EDGES = (0, 1, 2, 0xFFF, 0x1000, 0x7FFFFF, 0x800000, 0xFFFFFE, 0xFFFFFF)
 _VALUES = st.one_of(st.sampled_from(_EDGES), st.integers(0, 0xFFFFFF))
 
 
-@pytest.mark.parametrize("op", [Op.SET, Op.SETH, Op.ADD, Op.MOV, Op.XOR, Op.DBNZ, Op.BLT, Op.JMP],
+@pytest.mark.parametrize("op", [Op.SET, Op.SETH, Op.ADD, Op.MOV, Op.XOR, Op.DBNZ, Op.BLT, Op.BZE,
+                                Op.JMP],
                          ids=lambda op: op.name)
 @settings(max_examples=25, derandomize=True, deadline=None)
 @given(a=_VALUES, b=_VALUES, imm=st.one_of(st.sampled_from((0, 1, 0x7FFFF, 0x80000, 0xFFFFF)),
@@ -383,7 +396,7 @@ def test_scalars(op: Op, a: int, b: int, imm: int) -> None:
     """One instruction on any two values: what it leaves, and which of two HALTs it leads to."""
     if op in (Op.MOV, Op.XOR):
         imm = imm & ~63 | 1
-    elif op in (Op.DBNZ, Op.JMP):
+    elif op in (Op.DBNZ, Op.BZE, Op.JMP):
         imm = 6
     elif op is Op.BLT:
         imm = 6 << 6 | 1

@@ -174,7 +174,7 @@ def test_results_are_kept_and_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("algorithm", ["bp", "dpfm"])
+@pytest.mark.parametrize("algorithm", ["bp", "dpfm", "fa"])
 def test_mnist_begins_to_be_learnt(algorithm: str, mnist_dir: Path) -> None:
     options = Options(dataset="mnist", preset="pynq_z2", layers=(784, 100, 100, 10), epochs=1,
                       algorithm=algorithm, samples=1500, test_samples=1000)

@@ -27,12 +27,13 @@ async def sums(dut) -> None:
     expected: list[int | None] = [None] * LATENCY
     total = None
     added = 0
-    control = [(0, False, False, False, 0)] * CONTROL
+    control = [(0, False, False, False, False, 0)] * CONTROL
     # Bits that a sum is rounded by, or 0 where ``c`` is anything.
     ties = rounding = 0
     for _ in range(20000):
         a, d, b, c, below = (draw(rng, bits) for bits in (25, 25, 18, 48, 48))
         only_d, clear, enable = rng.random() < 0.5, rng.random() < 0.1, rng.random() < 0.8
+        subtract = enable and rng.random() < 0.5
         fold = not enable and rng.random() < 0.3
         clear &= enable
         if clear and rng.random() < 0.8:
@@ -46,18 +47,20 @@ async def sums(dut) -> None:
         if enable:
             multiplicand = d if only_d else (a + d + (1 << 24)) % (1 << 25) - (1 << 24)
             start = c if clear else total
-            total = None if start is None else wrap(start + multiplicand * b)
+            product = multiplicand * b
+            total = None if start is None else wrap(start + (-product if subtract else product))
         elif fold and total is not None:
             total = wrap(total + below)
         low = (2 << rounding) - 1
         expected.append(None if total is None
                         else (total, total & low == low if rounding else None))
-        control.append((c, clear, enable, fold, below))
+        control.append((c, clear, enable, subtract, fold, below))
 
         dut.a.value, dut.d.value, dut.b.value, dut.only_d.value = a, d, b, only_d
         # The cascade has no register: it is added in the cycle after ``fold``.
         dut.below.value = added & (1 << 48) - 1
-        dut.c.value, dut.clear.value, dut.enable.value, dut.fold.value, added = control.pop(0)
+        (dut.c.value, dut.clear.value, dut.enable.value, dut.subtract.value, dut.fold.value,
+         added) = control.pop(0)
         dut.clk.value = 0
         await Timer(1, "ns")
         now = expected.pop(0)
