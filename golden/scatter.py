@@ -2,7 +2,8 @@
 
 Three stages, with a queue between each: outputs are looked at one a cycle and those without an
 error dropped; the registers of one are read one a cycle and zeros dropped; updates are issued one
-a cycle, but not while one of the same weight is on its way: it is to read what that has written.
+every two cycles, but not while one of the same weight is on its way: it is to read what that has
+written.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _scattering(errors: npt.NDArray[np.int64], ids: npt.NDArray[np.int32],
         last[now % interlock] = -1
         if issued < ended and came[issued] <= now:
             identity = ids.ravel()[which[issued]]
-            free = True
+            free = last[(now - 1) % interlock] < 0
             for other in last:
                 free &= other != identity
             if free:

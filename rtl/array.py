@@ -49,10 +49,9 @@ class MacArray(wiring.Component):
     row : In, lanes x E. The row, two cycles before half 0's operands.
     use_row : In. V is the row's element, not the scalar; stable while a job runs.
     use_slope : In. V is the slope of ReLU at the element; likewise.
-    random : In, 64. The mixed word of half 0's operands.
+    random, starting : In, 64 and 1. The mixed word of half 0's operands; they start a sum. Both a
+        cycle earlier where half 1's operands stand with half 0's.
     start : In. See :class:`tangente.rtl.rule.StartRule`.
-    together : In. Half 1's operands stand with half 0's (its row and random bits are then wrong
-        but for those of half 0's cycle); stable while a job runs.
     fold : In. Half 1's sums take half 0's, :data:`DSP48E1.LATENCY` + 1 cycles later; no products
         then.
     signs : In. Products are subtracted in the lanes whose random bit at place 0 is set; stable
@@ -75,7 +74,7 @@ class MacArray(wiring.Component):
             }
         super().__init__(members | {
             "row": In(lanes * bits), "use_row": In(1), "use_slope": In(1), "random": In(64),
-            "together": In(1), "start": In(StartRule()), "fold": In(1),
+            "starting": In(1), "start": In(StartRule()), "fold": In(1),
             "signs": In(1)})
 
     def elaborate(self, platform) -> Module:
@@ -167,18 +166,17 @@ class MacArray(wiring.Component):
         start, lanes = self.start, self.config.lanes
         wires = Cat(self.random[a] ^ self.random[b] ^ self.random[c]
                     for a, b, c in lfsr.wires(lanes))
-        starting = self.control0.enable & self.control0.clear
         pools = []
         for index in range(len(Pools)):
             pool = Signal(len(wires), name=f"pool{index}", reset_less=True)
-            with m.If(starting & start.used):
+            with m.If(self.starting & start.used):
                 # Complemented: see tangente.rtl.rule.
                 m.d.sync += pool.eq(Mux(start.random[index], ~wires, Const(-1, len(wires))))
             pools.append(pool)
         used = Signal()
-        with m.If(starting):
+        with m.If(self.starting):
             m.d.sync += used.eq(start.used)
-        loads = delay(m, starting & (start.used | used), 1, "loads")
+        loads = delay(m, self.starting & (start.used | used), 1, "loads")
         table = lfsr.lane_wires(lanes)
         starts: list[list[Value]] = []
         for half in (0, 1):
@@ -192,7 +190,9 @@ class MacArray(wiring.Component):
                         for pool, places in zip(pools, Pools) for place in places))
                 values.append(Cat(value, start.top.replicate(48 - lfsr.PLACES)).as_signed())
             starts.append(values)
-            loads = Mux(self.together, loads, delay(m, loads, 1, f"loads{half}"))
+            # Another sum may start in the next cycle.
+            loads = delay(m, loads, 1, f"loads{half}")
+            pools = [delay(m, pool, 1, f"pool{index}") for index, pool in enumerate(pools)]
         return starts
 
 

@@ -207,10 +207,12 @@ class Datapath(wiring.Component):
         decoder = self._elaborate_rule(m, is_kind)
         products = self._elaborate_deep(m, single, early)
         m.submodules.array = array = self.array = MacArray(self.config)
+        starts = at(stage.OPERANDS)
         m.d.comb += [
-            array.row.eq(self.row_data), array.together.eq(self.external_kind),
-            array.random.eq(Mux(self.external_kind, delay(m, mixer.random, 1, "random"),
-                                mixer.random)),
+            array.row.eq(self.row_data), array.random.eq(mixer.random),
+            # Not by what only ends a scanned job: half 1 may still need the last sum's start.
+            array.starting.eq(starts.valid & (starts.first | is_kind[Kind.MVD])
+                              & (starts.last | ~starts.final)),
             array.use_row.eq(~is_kind[Kind.MVA] & ~self.external_kind),
             array.use_slope.eq(is_kind[Kind.OWN] & ~job.flags.sigmoid),
         ]
