@@ -288,7 +288,7 @@ class Issue(wiring.Component):
             ]
             with m.If(scanner.step & scanner.last):
                 m.d.sync += spaced.eq(0)
-            with m.If(scanner.done):
+            with m.If(scanner.done & ~beyond):
                 m.d.sync += [scanning.eq(0), self.done.eq(1)]
 
         lists = Signal()
