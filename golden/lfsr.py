@@ -50,18 +50,25 @@ def _diffuse(value: npt.NDArray[np.uint64], *counts: int) -> npt.NDArray[np.uint
     return result
 
 
+def _add(one: npt.NDArray[np.uint64], two: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Both halves of 32 bits, each modulo 2^32."""
+    low, shift = np.uint64(0xFFFF_FFFF), np.uint64(32)
+    return (one + two & low) | (one >> shift) + (two >> shift) << shift
+
+
 def mix(state: int, word: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """64 bits for each address in ``word`` (below 2^16).
 
     Two rounds of a diffusion (five rotations of the word, one LUT a bit) and an addition of the
-    rotated state, whose carries break the linearity, then a last diffusion. For one state a
-    bijection of 64 bits: the diffusions are (five is odd), and so is the addition of a constant.
+    rotated state, in two halves, whose carries break the linearity, then a last diffusion. For one
+    state a bijection of 64 bits: the diffusions are (five is odd), and so is the addition of a
+    constant.
     """
     word = np.asarray(word, np.uint64)
     spread = word | word << np.uint64(16) | word << np.uint64(32) | word << np.uint64(48)
     key = np.array([state], np.uint64)
-    y = _diffuse(key ^ spread, *DIFFUSIONS[0]) + _rotate(key, KEYS[0])
-    y = _diffuse(y, *DIFFUSIONS[1]) + _rotate(key, KEYS[1])
+    y = _add(_diffuse(key ^ spread, *DIFFUSIONS[0]), _rotate(key, KEYS[0]))
+    y = _add(_diffuse(y, *DIFFUSIONS[1]), _rotate(key, KEYS[1]))
     return _diffuse(y, *DIFFUSIONS[2])
 
 

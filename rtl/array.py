@@ -10,7 +10,6 @@ zeros reset a row of ones.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array as Choice
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -196,16 +195,28 @@ class MacArray(wiring.Component):
         return starts
 
 
-def pick(m: Module, values: list, index: Signal, name: str, group: int = 8):
-    """``values[index]``, registered twice: within groups of ``group``, then among the groups."""
-    low = index[:(group - 1).bit_length()]
-    high = Signal(range(max(2, -(-len(values) // group))), name=f"{name}_high", reset_less=True)
-    m.d.sync += high.eq(index[(group - 1).bit_length():])
+def pick(m: Module, values: list, index: Signal, name: str):
+    """``values[index]``, registered twice: within groups of four, one LUT a bit; then of them."""
+    high = Signal(range(max(2, -(-len(values) // 4))), name=f"{name}_high", reset_less=True)
+    m.d.sync += high.eq(index[2:])
     groups = []
-    for g in range(0, len(values), group):
-        part = Signal.like(values[0], name=f"{name}_group{g // group}", reset_less=True)
-        m.d.sync += part.eq(Choice(values[g:g + group])[low])
+    for group, value in enumerate(_fours(values, index)):
+        part = Signal.like(values[0], name=f"{name}_group{group}", reset_less=True)
+        m.d.sync += part.eq(value)
         groups.append(part)
+    while len(groups) > 1:
+        groups, high = _fours(groups, high), high[2:]
     result = Signal.like(values[0], name=f"{name}_picked", reset_less=True)
-    m.d.sync += result.eq(Choice(groups)[high])
+    m.d.sync += result.eq(groups[0])
+    return result
+
+
+def _fours(values: list, index: Value) -> list:
+    """Of each four values the one that the lowest bits of ``index`` say; the last may be fewer."""
+    result = []
+    for group in range(0, len(values), 4):
+        few = [values[min(group + i, len(values) - 1)] for i in range(4)]
+        pairs = [few[i] if group + i + 1 >= len(values) else Mux(index[0], few[i + 1], few[i])
+                 for i in (0, 2)]
+        result.append(pairs[0] if group + 2 >= len(values) else Mux(index[1], pairs[1], pairs[0]))
     return result

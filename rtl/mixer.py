@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,11 @@ __all__ = ["Mixer"]
 
 def _diffuse(value: Value, counts: tuple[int, ...]) -> Value:
     return reduce(xor, (value.rotate_left(count) for count in counts), value)
+
+
+def _add(one: Value, two: Value) -> Value:
+    """Both halves of 32 bits: a carry chain of 64 would be too long."""
+    return Cat((one[at:at + 32] + two[at:at + 32])[:32] for at in (0, 32))
 
 
 class Mixer(wiring.Component):
@@ -55,8 +60,8 @@ class Mixer(wiring.Component):
         keys = [delay(m, state, stages, f"key_{stages}") for stages in (1, 2)]
         m.d.sync += [
             spread.eq(_diffuse(state ^ self.word.replicate(4), DIFFUSIONS[0])),
-            one.eq(spread + keys[0].rotate_left(KEYS[0])),
-            two.eq(_diffuse(one, DIFFUSIONS[1]) + keys[1].rotate_left(KEYS[1])),
+            one.eq(_add(spread, keys[0].rotate_left(KEYS[0]))),
+            two.eq(_add(_diffuse(one, DIFFUSIONS[1]), keys[1].rotate_left(KEYS[1]))),
             self.random.eq(_diffuse(two, DIFFUSIONS[2])),
         ]
         return m
