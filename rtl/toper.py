@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Toper", "Entry", "ListEntry"]
@@ -31,14 +32,31 @@ def _any_up_to(bits: list[Value]) -> list[Value]:
     return low + [low[-1] | bit for bit in high]
 
 
+def _less(one: Value, other: Value) -> Value:
+    """one < other, in LUTs: a carry chain takes one for each bit."""
+    if len(one) == 1:
+        return ~one & other
+    half = len(one) // 2
+    high, low = (one[half:], other[half:]), (one[:half], other[:half])
+    return _less(*high) | (high[0] == high[1]) & _less(*low)
+
+
+def _any_of(words: list[Value]) -> Value:
+    """Their bitwise or."""
+    return words[0] if len(words) == 1 else (
+        _any_of(words[:len(words) // 2]) | _any_of(words[len(words) // 2:]))
+
+
 class Toper(wiring.Component):
     """Keeps the ``keep`` largest magnitudes of what is offered, and sums equal ids.
 
-    The rule is that of :func:`tangente.golden.toper.offer`. Slots hold sign and magnitude, sorted
-    by falling magnitude, free ones (all zero) last. Three cycles of an offer:
+    The rule is that of :func:`tangente.golden.toper.offer`. An id stays in the *slot* that it
+    entered; what is sorted, by falling magnitude, free ones last, are *places* with magnitude, sign
+    and the slot's number. Every slot stands in some place: whoever enters takes the slot of the
+    last one in use, which is free or evicted. Three cycles of an offer:
 
     0. It is taken; its id is looked for in all slots.
-    1. It enters, unless its id was found: then the slot that holds it is read and added, and
+    1. It enters, unless its id was found: then the value of that slot is read and added, and
        ``offers.ready`` is low.
     2. The verdict is given. A sum leaves its old place and takes its new one in the same cycle.
 
@@ -87,8 +105,10 @@ class Toper(wiring.Component):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value!r}")
         self.registers, self.summing = registers, summing
-        self._slot = data.StructLayout({
-            "id": unsigned(id_bits), "size": unsigned(value_bits - 1), "sign": 1, "held": 1})
+        self._offer = data.StructLayout({
+            "id": unsigned(id_bits), "size": unsigned(value_bits - 1), "sign": 1})
+        self._place = data.StructLayout({
+            "slot": max(1, (registers - 1).bit_length()), "sign": 1, "size": value_bits - 1})
         super().__init__({
             "keep": In(range(registers + 1)), "distinct": In(1),
             "offers": In(stream.Signature(Entry(id_bits, value_bits))),
@@ -100,116 +120,144 @@ class Toper(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        slots = [Signal(self._slot, name=f"slot_{i}") for i in range(self.registers)]
+        count = self.registers
+        places = [Signal(self._place, name=f"place_{i}", init={"slot": i}) for i in range(count)]
         unloading, summing = Signal(), Signal()   # a list is taken; a sum enters
-        take, found = Signal(), Signal()
-        # The offer taken in the last cycle, and the sum of the one before it.
-        offer, total = Signal(self._slot), Signal(self._slot)
-        live, entrant = Signal(), Signal(self._slot)
-        # Slots at and behind the one whose sum enters: what they hold moves up by one.
-        gone = [Signal(name=f"gone_{i}") for i in range(self.registers)]
+        take, live, found = Signal(), Signal(), Signal()
+        # The offer taken in the last cycle, the sum of the one before it, and what enters.
+        offer, total, entrant = Signal(self._offer), Signal(self._place), Signal(self._place)
+        # Places at and behind the one whose sum enters: what they hold moves up by one.
+        gone = [Signal(name=f"gone_{i}") for i in range(count)]
 
         value = self.offers.p.value
         m.d.comb += [
             self.offers.ready.eq(~(live & found) & ~unloading & ~self.close),
             take.eq(self.offers.valid & self.offers.ready),
-            entrant.eq(Mux(summing, total, offer)),
         ]
         m.d.sync += [
             live.eq(take & value.any()),
             offer.id.eq(self.offers.p.id),
             offer.size.eq((value ^ value[-1].replicate(len(value)))[:-1] + value[-1]),
             offer.sign.eq(value[-1]),
-            offer.held.eq(1),
         ]
 
-        # Slots below the entrant; a zero is above none.
-        below = [Signal(name=f"below_{i}") for i in range(self.registers + 1)]
-        lower = [Signal(name=f"lower_{i}") for i in range(self.registers)]
-        enters, unload = Signal(), Signal()
+        # Places in use, and the last of them: its slot is the next one's.
+        used = [self.keep > i for i in range(count)]
+        ends = [self.keep == i + 1 for i in range(count)]
+        last = Signal(self._place)
+        m.d.comb += last.as_value().eq(_any_of(
+            [Mux(end, place.as_value(), 0) for end, place in zip(ends, places)]))
+        m.d.sync += self.least.eq(last.size)
+        with m.If(summing):
+            m.d.comb += entrant.eq(total)
+        with m.Elif(unloading):
+            # The slot is free again, and stands behind all.
+            m.d.comb += entrant.slot.eq(places[0].slot)
+        with m.Else():
+            m.d.comb += [entrant.slot.eq(last.slot), entrant.sign.eq(offer.sign),
+                         entrant.size.eq(offer.size)]
+
+        # Places below the entrant. A sum of zero is above none, but stands behind all.
+        below = [Signal(name=f"below_{i}") for i in range(count + 1)]
+        lower = [Signal(name=f"lower_{i}") for i in range(count)]
+        changes, enters, unload = Signal(), Signal(), Signal()
         m.d.comb += [
-            *(bit.eq(slot.size < entrant.size) for bit, slot in zip(below, slots)),
-            below[-1].eq(entrant.size.any()),
-            *(lower[i].eq(Mux(gone[i], below[i + 1], below[i]) & (self.keep > i))
-              for i in range(self.registers)),
-            enters.eq(summing | live & ~found),
+            *(bit.eq(_less(place.size, entrant.size)) for bit, place in zip(below, places)),
+            *(lower[i].eq(used[i] & Mux(gone[i], below[i + 1] | ends[i], below[i]))
+              for i in range(count)),
+            changes.eq(summing | live & ~found),
+            enters.eq(live & ~found & Cat(lower).any()),
             unload.eq(unloading & self.lists.ready),
         ]
+        for i, place in enumerate(places):
+            # The entrant goes in front of all that are lower, and these move down; but not those
+            # that already are one place behind the one that goes.
+            lower_before, gone_before = (lower[i - 1], gone[i - 1]) if i else (Const(0), Const(0))
+            new = Mux(unloading, ends[i], lower[i] & ~lower_before)
+            up = unloading | gone[i] & ~lower[i]
+            moves = used[i] & Mux(unloading, unload, changes & (
+                up | lower[i] & ~(lower_before & gone_before)))
+            following = places[i + 1] if i + 1 < count else entrant
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(new, entrant, Mux(
+                    up, following, places[i - 1] if i else entrant)))
 
-        def moved(items: list, new: Value, i: int) -> Value:
-            """What slot i is to hold of ``items``, one a slot, if ``new`` is the entrant's."""
-            following = items[i + 1] if i + 1 < len(items) else Const(0, len(new))
-            before = Mux(gone[i - 1], items[i], items[i - 1]) if i else new
-            # The entrant goes in front of all that are lower, and these move down.
-            lowered = Mux(lower[i - 1], before, new) if i else new
-            return Mux(unload | gone[i] & ~lower[i], following,
-                       Mux(enters & lower[i], lowered, items[i]))
-
-        words = [slot.as_value() for slot in slots]
-        for i, word in enumerate(words):
-            m.d.sync += word.eq(moved(words, entrant.as_value(), i))
-        hits = [Signal(name=f"hit_{i}") for i in range(self.registers)]
+        # Ids and values by slot. What is looked through stands in registers; the rest is memory.
+        ids = [Signal(len(offer.id), name=f"id_{s}", reset_less=True) for s in range(count)]
+        held, hits = Signal(count), Signal(count)
+        for s, identity in enumerate(ids):
+            with m.If(enters & (entrant.slot == s)):
+                m.d.sync += [identity.eq(offer.id), held[s].eq(1)]
+            with m.Elif(self.close | summing & (total.slot == s) & (total.size == 0)):
+                m.d.sync += held[s].eq(0)
+        names = self._slot_memory(m, "names", len(offer.id))
+        values = self._slot_memory(m, "values", len(value))
+        name, write = names.read_port(domain="comb"), names.write_port()
+        m.d.comb += [write.en.eq(enters), write.addr.eq(entrant.slot), write.data.eq(offer.id),
+                     name.addr.eq(places[0].slot)]
+        kept, write = values.read_port(domain="comb"), values.write_port()
+        m.d.comb += [write.en.eq(enters | summing), write.addr.eq(entrant.slot),
+                     write.data.eq(Cat(entrant.sign, entrant.size))]
         if self.summing:
-            # An id is looked for while it is taken, and what is found moves with the slots.
-            same = [slot.held & (slot.id == self.offers.p.id) for slot in slots]
-            m.d.sync += [hit.eq(~self.distinct & moved(same, entrant.id == self.offers.p.id, i))
-                         for i, hit in enumerate(hits)]
-            m.d.comb += [found.eq(Cat(hits).any()), summing.eq(gone[-1])]
-            m.d.sync += [bit.eq(live & hit) for bit, hit in zip(gone, _any_up_to(hits))]
-            self._elaborate_sum(m, slots, hits, offer, total)
-            m.d.sync += self.clipped.eq(live & self._clips)
+            # An id is looked for while it is taken, what enters or leaves in that cycle included.
+            again = offer.id == self.offers.p.id
+            for s, identity in enumerate(ids):
+                leaves = summing & (total.slot == s) & (total.size == 0)
+                m.d.sync += hits[s].eq(~self.distinct & Mux(
+                    enters & (entrant.slot == s), again,
+                    held[s] & ~leaves & (identity == self.offers.p.id)))
+            slot = _any_of([Mux(hit, Const(s, len(total.slot)), 0) for s, hit in enumerate(hits)])
+            m.d.comb += [found.eq(hits.any()), summing.eq(gone[-1]), kept.addr.eq(slot)]
+            m.d.sync += [bit.eq(live & found & there) for bit, there in zip(
+                gone, _any_up_to([place.slot == slot for place in places]))]
+            self._elaborate_sum(m, kept.data, slot, offer, total)
+            m.d.sync += self.clipped.eq(live & found & self._clips)
 
-        with m.Switch(self.keep):
-            for i, slot in enumerate(slots):
-                with m.Case(i + 1):
-                    m.d.sync += self.least.eq(slot.size)
         taken = Signal()
-        m.d.sync += [
-            taken.eq(take),
-            self.verdict_valid.eq(taken),
-            self.entered.eq(live & ~found & Cat(lower).any()),
-        ]
+        m.d.sync += [taken.eq(take), self.verdict_valid.eq(taken), self.entered.eq(enters)]
         m.d.comb += [self.summed.eq(summing), self.alive.eq(self.entered | self.summed)]
-        left = self._elaborate_list(m, slots[0], unloading)
+        left = self._elaborate_list(m, places[0], name.data, unloading)
         # What proofs speak of.
         self.state = SimpleNamespace(
-            slots=slots, live=live, offer=offer, hits=hits, gone=gone, summing=summing,
-            total=total, left=left)
+            places=places, ids=ids, held=held, live=live, offer=offer, hits=hits, gone=gone,
+            summing=summing, total=total, left=left)
         return m
 
-    def _elaborate_sum(self, m: Module, slots, hits, offer, total) -> None:
-        """``total``: the slot that was hit and the offer, added and clamped.
+    def _slot_memory(self, m: Module, name: str, width: int) -> Memory:
+        """Something of each slot, in LUTs."""
+        memory = Memory(shape=width, depth=max(2, self.registers), init=[])
+        memory.attrs["ram_style"] = "distributed"
+        m.submodules[name] = memory
+        return memory
+
+    def _elaborate_sum(self, m: Module, kept, slot, offer, total) -> None:
+        """``total``: what the slot holds and the offer, added and clamped.
 
         That is the sum of the magnitudes, or the one of the two differences that is not negative.
         """
-        kept = Signal(self._slot)
-        picked = Const(0, self._slot.size)
-        for hit, slot in zip(hits, slots):
-            picked = picked | Mux(hit, slot.as_value(), 0)
-        m.d.comb += kept.as_value().eq(picked)
-        opposed = kept.sign ^ offer.sign
-        bits = len(kept.size)
+        sign, size = kept[0], kept[1:]
+        opposed = sign ^ offer.sign
+        bits = len(size)
         first, other = Signal(bits + 1), Signal(bits)
         self._clips = Signal()
         m.d.comb += [
-            first.eq(Mux(opposed, kept.size - offer.size, kept.size + offer.size)),
-            other.eq(offer.size - kept.size),
+            first.eq(Mux(opposed, size - offer.size, size + offer.size)),
+            other.eq(offer.size - size),
             self._clips.eq(~opposed & first[-1]),
         ]
         m.d.sync += [
-            total.id.eq(offer.id),
-            total.held.eq(1),
-            total.sign.eq(Mux(opposed & first[-1], offer.sign, kept.sign)),
+            total.slot.eq(slot),
+            total.sign.eq(Mux(opposed & first[-1], offer.sign, sign)),
             total.size.eq(Mux(first[-1], Mux(opposed, other, Const(-1, bits)), first[:-1])),
         ]
 
-    def _elaborate_list(self, m: Module, slot, unloading) -> Signal:
+    def _elaborate_list(self, m: Module, place, name, unloading) -> Signal:
         left = Signal(range(self.registers + 1))
         m.d.comb += [
             self.lists.valid.eq(unloading),
-            self.lists.p.id.eq(slot.id),
-            self.lists.p.value.eq((slot.size ^ slot.sign.replicate(len(slot.size) + 1))
-                                  + slot.sign),
+            self.lists.p.id.eq(Mux(place.size.any(), name, 0)),
+            self.lists.p.value.eq((place.size ^ place.sign.replicate(len(place.size) + 1))
+                                  + place.sign),
             self.lists.p.last.eq(left == 1),
         ]
         with m.If(unloading):

@@ -36,14 +36,15 @@ class ToperBench(UnitBench):
     """One stream after the other, with pauses on both sides."""
 
     async def task(self, ctx, keep: int, offers: list[tuple[int, int]], pause: float, seed: int,
-                   every: int = 1, early: bool = False):
+                   every: int = 1, early: bool = False, distinct: bool = False):
         """Offer and take the list; ``every``: cycles from an offer to the next at the soonest.
 
-        ``early``: an offer waits while the list is taken. Returns verdicts, the list, and the
-        cycles in which an offer had to wait.
+        ``early``: an offer waits while the list is taken; ``distinct``: the toper may rely on it.
+        Returns verdicts, the list, and the cycles in which an offer had to wait.
         """
         dut, rng = self.dut, random.Random(seed)
         ctx.set(dut.keep, keep)
+        ctx.set(dut.distinct, distinct)
         verdicts, due, waits = [], [], 0
         offers, last, cycle = list(offers), -every, 0
         while offers or due:
@@ -65,12 +66,15 @@ class ToperBench(UnitBench):
                 due.append(cycle + dut.VERDICT_LATENCY)
                 last = cycle
             waits += valid and last != cycle
-            ctx.set(dut.close, not offers and not due)
-            ctx.set(dut.offers.valid, valid or early and not offers and not due)
             if not due and not offers:
                 break
             await ctx.tick()
             cycle += 1
+        least = None
+        if rng.random() < 0.5:
+            for _ in range(2):
+                await ctx.tick()
+            least = ctx.get(dut.least)
         ctx.set(dut.close, 1)
         ctx.set(dut.offers.valid, early)
         ctx.set(dut.offers.p, {"id": 3, "value": 1})
@@ -88,6 +92,7 @@ class ToperBench(UnitBench):
             if ready:
                 entries.append((ctx.get(entry.id), ctx.get(entry.value)))
             await ctx.tick()
+        assert least in (None, abs(entries[-1][1]))
         assert not ctx.get(dut.lists.valid)
         assert ctx.get(dut.offers.ready)
         ctx.set(dut.offers.valid, 0)
@@ -162,10 +167,11 @@ def test_only_a_sum_makes_the_next_wait(offers: list[tuple[int, int]], keep: int
 @given(offers=st.lists(st.tuples(st.integers(0, 255), values(9)), max_size=40,
                        unique_by=lambda offer: offer[0]), keep=st.integers(1, 6))
 def test_distinct_ids(offers: list[tuple[int, int]], keep: int) -> None:
-    """The K largest, ties to the first; with or without what finds equal ids."""
+    """The K largest, ties to the first; with or without what finds equal ids, used or not."""
     largest = sorted((o for o in offers if o[1]), key=lambda o: -abs(o[1]))[:keep]
-    for summing in (True, False):
-        verdicts, entries, waits = bench(6, 8, 9, summing).run(keep, offers, 0, 0)
+    for summing, distinct in ((True, False), (True, True), (False, False)):
+        verdicts, entries, waits = bench(6, 8, 9, summing).run(
+            keep, offers, 0, 0, 1, False, distinct)
         assert entries == largest + [(0, 0)] * (keep - len(largest))
         assert verdicts == expected(keep, 9, offers)[0]
         assert waits == 0

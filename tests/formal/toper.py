@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from amaranth.hdl import (
     Array,
     Assert,
@@ -28,6 +30,23 @@ def any_of(bits) -> Signal:
     return Cat(bits).any()
 
 
+class _Probed(Toper):
+    """A toper whose slots' memories can be looked into."""
+
+    def __init__(self, *arguments: int) -> None:
+        super().__init__(*arguments)
+        self.probes: dict[str, list] = {}
+
+    def _slot_memory(self, m: Module, name: str, width: int):
+        memory = super()._slot_memory(m, name, width)
+        self.probes[name] = []
+        for slot in range(self.registers):
+            port = memory.read_port(domain="comb")
+            m.d.comb += port.addr.eq(slot)
+            self.probes[name].append(port.data)
+        return memory
+
+
 class _Harness(wiring.Component):
     """A toper with free inputs, its structure, its verdicts and its streams.
 
@@ -37,12 +56,12 @@ class _Harness(wiring.Component):
     """
 
     def __init__(self, registers: int, id_bits: int, value_bits: int) -> None:
-        self.dut = Toper(registers, id_bits, value_bits)
+        self.dut = _Probed(registers, id_bits, value_bits)
         self.id_bits, self.value_bits = id_bits, value_bits
         super().__init__({
             "keep": In(range(registers + 1)), "the_id": In(id_bits), "other_id": In(id_bits),
             "offered": In(id_bits), "value": In(signed(value_bits)), "valid": In(1),
-            "close": In(1), "ready": In(1),
+            "close": In(1), "ready": In(1), "distinct": In(1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -52,9 +71,16 @@ class _Harness(wiring.Component):
         m.submodules.dut = Fragment.get(dut, platform)
         m.d.comb += [
             dut.keep.eq(self.keep), dut.close.eq(self.close), dut.lists.ready.eq(self.ready),
-            dut.offers.valid.eq(self.valid),
+            dut.offers.valid.eq(self.valid), dut.distinct.eq(self.distinct),
             dut.offers.p.id.eq(self.offered), dut.offers.p.value.eq(self.value),
         ]
+        # Each place with its slot's id.
+        self.places = []
+        for i, place in enumerate(dut.state.places):
+            self.places.append(SimpleNamespace(
+                id=Signal(self.id_bits, name=f"id_{i}"), size=place.size, sign=place.sign,
+                slot=place.slot, held=place.size != 0))
+            m.d.comb += self.places[i].id.eq(Array(dut.state.ids)[place.slot])
         self.began = Signal()
         m.d.sync += self.began.eq(1)
         for port in (self.keep, self.the_id, self.other_id):
@@ -100,35 +126,43 @@ class _Harness(wiring.Component):
         ]
 
     def _structure(self, m: Module, taken) -> None:
-        """Sorted, nothing twice; what the stages hold (without it, no induction)."""
-        dut, slots = self.dut, self.dut.state.slots
-        for i, slot in enumerate(slots):
+        """Sorted, nothing twice; what the stages and the slots hold (without it, no induction)."""
+        dut, places, s = self.dut, self.places, self.dut.state
+        unloading = dut.lists.valid
+        last, least = Signal.like(places[0].size), Signal.like(places[0].size)
+        m.d.comb += last.eq(Array(place.size for place in places)[self.keep - 1])
+        m.d.sync += least.eq(last)
+        for i, place in enumerate(places):
             m.d.comb += [
-                Assert(slot.held == (slot.size != 0)),
-                Assert(slot.held | (slot.as_value() == 0)),
-                Assert(~slot.held | (self.keep > i)),
+                Assert(~place.held | (self.keep > i)),
+                Assert(unloading | (Array(s.held)[place.slot] == place.held)),
+                Assert(~place.held | (Array(dut.probes["names"])[place.slot] == place.id)),
+                Assert(unloading | ~place.held | (Array(dut.probes["values"])[place.slot]
+                                                  == Cat(place.sign, place.size))),
             ]
             if i:
-                m.d.comb += Assert(slots[i - 1].size >= slot.size)
-            for earlier in slots[:i]:
-                m.d.comb += Assert(~(slot.held & earlier.held & (slot.id == earlier.id)))
-        s = dut.state
+                m.d.comb += Assert(places[i - 1].size >= place.size)
+            for earlier in places[:i]:
+                m.d.comb += [Assert(place.slot != earlier.slot),
+                             Assert(~(place.held & earlier.held & (place.id == earlier.id)))]
         m.d.comb += [
+            Assert(~unloading | (s.held == 0)),
+            Assert(~self.began | (dut.least == least)),
             Assert(s.live == (taken & (self.value_1 != 0))),
             Assert(~s.live | (s.offer.id == self.id_1) & (s.offer.sign == self.value_1[-1])
-                   & (s.offer.size == Mux(self.value_1[-1], -self.value_1, self.value_1))
-                   & s.offer.held),
+                   & (s.offer.size == Mux(self.value_1[-1], -self.value_1, self.value_1))),
             Assert(~(s.live & s.summing)),
-            Assert(~(dut.lists.valid & (taken | s.summing))),
-            Assert(~s.summing | s.total.held),
+            Assert(~(unloading & (taken | s.summing))),
+            Assert(~s.summing | Array(s.held)[s.total.slot]),
         ]
-        for i, (hit, gone, slot) in enumerate(zip(s.hits, s.gone, slots)):
+        for hit, held, identity in zip(s.hits, s.held, s.ids):
+            m.d.comb += Assert(~s.live | (hit == (held & (identity == s.offer.id))))
+        for i, (gone, place) in enumerate(zip(s.gone, places)):
             before = s.gone[i - 1] if i else Const(0)
             m.d.comb += [
-                Assert(~s.live | (hit == (slot.held & (slot.id == s.offer.id)))),
                 Assert(gone | ~before),
                 # The first that goes is the one that is replaced.
-                Assert(~s.summing | ((slot.held & (slot.id == s.total.id)) == (gone & ~before))),
+                Assert(~s.summing | ((place.slot == s.total.slot) == (gone & ~before))),
             ]
 
     def _lists(self, m: Module) -> None:
@@ -152,11 +186,11 @@ class _Harness(wiring.Component):
             Assert(~lists.valid | ~dut.offers.ready),
             Assert(~lists.valid | (dut.state.left == self.keep - count)),
         ]
-        for i, slot in enumerate(dut.state.slots):
-            m.d.comb += Assert(~lists.valid | ~slot.held | (count + i < self.keep))
-        first = dut.state.slots[0]
+        for i, place in enumerate(self.places):
+            m.d.comb += Assert(~lists.valid | ~place.held | (count + i < self.keep))
+        first = self.places[0]
         m.d.comb += [
-            Assert(~lists.valid | (lists.p.id == first.id)),
+            Assert(~lists.valid | (lists.p.id == Mux(first.held, first.id, 0))),
             Assert(~lists.valid | (lists.p.value == Mux(first.sign, -first.size, first.size))),
         ]
         m.d.comb += Cover(lists.valid & lists.ready & lists.p.last & first.held
@@ -167,11 +201,16 @@ class _Harness(wiring.Component):
         held, size = Signal(name=f"{name}_held"), Signal(self.value_bits - 1, name=f"{name}_size")
         value = Signal(signed(self.value_bits), name=f"{name}_value")
         place = Signal(range(self.dut.registers), name=f"{name}_place")
-        for i, slot in enumerate(self.dut.state.slots):
+        for i, slot in enumerate(self.places):
             with m.If(slot.held & (slot.id == identity)):
                 m.d.comb += [held.eq(1), size.eq(slot.size), place.eq(i),
                              value.eq(Mux(slot.sign, -slot.size, slot.size))]
         return held, size, value, place
+
+    def _last(self) -> SimpleNamespace:
+        """The last place in use."""
+        size = Array(place.size for place in self.places)[self.keep - 1]
+        return SimpleNamespace(size=size, held=size != 0)
 
     def _promises(self, m: Module) -> None:
         raise NotImplementedError
@@ -191,8 +230,9 @@ class Sums(_Harness):
         mine = self.taken & (self.id_1 == self.the_id) & (self.value_1 != 0)
         other = self.taken & (self.id_1 != self.the_id) & (self.value_1 != 0)
         amount = Mux(self.value_1[-1], -self.value_1, self.value_1)[:self.value_bits - 1]
-        other_known = any_of(slot.held & (slot.id == self.id_1) for slot in dut.state.slots)
-        last = Array(dut.state.slots)[keep - 1]
+        other_known = any_of(
+            place.held & (place.id == self.id_1) for place in self.places)
+        last = self._last()
 
         # The value that is to be held in the next cycle; 0 if none. A sum takes one more.
         expected, pending = Signal(signed(self.value_bits)), Signal(signed(self.value_bits))
@@ -221,10 +261,12 @@ class Sums(_Harness):
             Assert(~was_mine | (dut.summed == adding)),
             Assert(~adding | was_mine & (dut.clipped == clips)),
             # The sum that enters now, for the induction.
-            Assert(~adding | (dut.state.total.id == self.the_id)),
+            Assert(~adding | (Array(dut.state.ids)[dut.state.total.slot] == self.the_id)),
+            Assume(~self.distinct),
             Assert(~adding | (Mux(dut.state.total.sign, -dut.state.total.size,
                                   dut.state.total.size) == pending)),
-            Assert(adding == (dut.state.summing & (dut.state.total.id == self.the_id))),
+            Assert(adding == (dut.state.summing
+                              & (Array(dut.state.ids)[dut.state.total.slot] == self.the_id))),
         ]
         full = last.held & (keep == dut.registers)
         m.d.comb += [
@@ -232,7 +274,7 @@ class Sums(_Harness):
             Cover(full & evicts),
             Cover(full & adding & (pending == 0)),
             Cover(full & adding & (pending != 0) & (place == dut.registers - 1)
-                  & (Mux(pending[-1], -pending, pending) > dut.state.slots[0].size)),
+                  & (Mux(pending[-1], -pending, pending) > self.places[0].size)),
         ]
 
 
@@ -265,14 +307,14 @@ class Largest(_Harness):
                     m.d.sync += first.eq(~offered[1])
         (held, size, _, place), (other_held, other_size, _, other_place) = (
             self._held(m, identity, name) for identity, name in zip(ids, ("mine", "other")))
-        last = Array(dut.state.slots)[keep - 1]
+        last = self._last()
         m.d.comb += [
             # Every held id was seen; a sum never happens.
-            *(Assert(over | ~slot.held | seen.bit_select(slot.id, 1)) for slot in dut.state.slots),
+            *(Assert(over | ~place.held | seen.bit_select(place.id, 1)) for place in self.places),
             Assert(over | ~self.taken | seen.bit_select(self.id_1, 1)),
             Assert(~dut.state.summing),
-            *(Assert(over | ~dut.state.live | ~(slot.held & (slot.id == self.id_1)))
-              for slot in dut.state.slots),
+            *(Assert(over | ~dut.state.live | ~(place.held & (place.id == self.id_1)))
+              for place in self.places),
             Assert(~self.taken | (self.id_1 != self.the_id) | ~offered[0]),
             Assert(~self.taken | (self.id_1 != self.other_id) | ~offered[1]),
             *(Assert(over | ~offered[i] | seen.bit_select(identity, 1))
