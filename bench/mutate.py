@@ -81,11 +81,13 @@ def _toper_stimuli(rng: np.random.Generator) -> Vectors:
     rows: list[tuple[int, ...]] = []
     limit = (1 << (_VALUE_BITS - 1)) - 1
 
+    distinct = False
+
     def row(keep: int, offer: tuple[int, int] | None, close: bool, ready: bool) -> None:
         payload = 0
         if offer is not None:
             payload = offer[0] | (offer[1] & (1 << _VALUE_BITS) - 1) << _ID_BITS
-        rows.append((keep, payload, offer is not None, close, ready, 1))
+        rows.append((keep, distinct, payload, offer is not None, close, ready, 1))
 
     waiting: tuple[int, int] | None = None
     for _ in range(700):
@@ -95,12 +97,17 @@ def _toper_stimuli(rng: np.random.Generator) -> Vectors:
         gap = float(rng.choice([0.0, 0.5]))
         small = int(rng.choice([2, limit]))
         busy = False
-        for _ in range(int(rng.integers(0, 14))):
+        # No id twice: the toper may be told so.
+        unused = [int(i) for i in rng.permutation(1 << _ID_BITS)
+                  if waiting is None or waiting[0] != i]
+        distinct = bool(rng.random() < 0.2)
+        for _ in range(int(rng.integers(0, len(unused) if distinct else 14))):
             while waiting is None and rng.random() < gap:
                 row(keep, None, False, bool(rng.integers(2)))
                 busy = False
             if waiting is None:
-                waiting = (int(rng.integers(ids)), int(rng.integers(-small, small + 1)))
+                waiting = (unused.pop() if distinct else int(rng.integers(ids)),
+                           int(rng.integers(-small, small + 1)))
             if busy:
                 row(keep, waiting, False, bool(rng.integers(2)))
             row(keep, waiting, False, bool(rng.integers(2)))
@@ -236,10 +243,10 @@ _RULE = ("value", "update", "event", "stochastic", "master", "asymm", "code_bits
 TARGETS = {
     "Toper": Target(
         lambda: Toper(_REGISTERS, _ID_BITS, _VALUE_BITS), 400,
-        ("keep", "offers_payload", "offers_valid", "close", "lists_ready"),
+        ("keep", "distinct", "offers_payload", "offers_valid", "close", "lists_ready"),
         (("offers_ready", 1, None), ("verdict_valid", 1, None), ("entered", 1, None),
-         ("summed", 1, None), ("alive", 1, None), ("clipped", 1, None), ("lists_valid", 1, None),
-         ("lists_payload", 1, "lists_valid")), _toper_stimuli),
+         ("summed", 1, None), ("alive", 1, None), ("clipped", 1, None), ("least", 1, None),
+         ("lists_valid", 1, None), ("lists_payload", 1, "lists_valid")), _toper_stimuli),
     "LaneUnit": Target(
         _Lane, 300,
         ("sum0", "sum1", "tie0", "tie1", "half", *_RULE, "slot0", "slot1"),

@@ -83,7 +83,9 @@ class ListSort(wiring.Component):
             sizes.append(size[:bits - 1])
         enters, above = Signal(_BEAT), Signal(_BEAT)
         for e, size in enumerate(sizes):
-            there = (before <= e) & (left > e) & ~done[e]
+            there = (left > e) & ~done[e]
+            if e < _BEAT - 1:
+                there &= before <= e
             if e >= 2:
                 there &= beats
             m.d.comb += enters[e].eq(there & (size > self.least))
