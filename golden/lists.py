@@ -15,9 +15,10 @@ A neuron h takes into its toper, one after the other:
    out. They end where no neuron of the group takes a rank's first product.
 2. The *lazy* sources: the neuron's own list (factor 1), then for each live input, rising, its list
    of registers (factor slope, then weight). A queue holds the sources. At first each offers its
-   first entry, in order. A source whose offer entered or was summed goes to the end of the queue
-   with its next entry; one whose offer was rejected, or which has no further entry, is finished:
-   the entries behind are no larger.
+   first entry, in order; the next time its second one, then two, four, eight: as many as it has
+   offered. A source whose last offer entered or was summed goes to the end of the queue; one whose
+   last offer was rejected, or which has no further entry, is finished: the entries behind are no
+   larger.
 
 For distinct ids that is the same list as offering everything, at a fraction of the offers. (Where
 ids meet, a sum of opposite signs can shrink a register after a source has finished: the order
@@ -255,7 +256,7 @@ def _lazy(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDAr
     size = inputs.size + 1
     kind, index = np.empty(size, np.int64), np.empty(size, np.int64)
     bank, address = np.empty(size, np.int64), np.empty(size, np.int64)
-    left = np.empty(size, np.int64)
+    left, done = np.empty(size, np.int64), np.zeros(size, np.int64)
     alive, ready = np.empty(size, np.int64), np.zeros(size, np.int64)
     entries = list_ids.shape[1]
     rows = (lanes + topers - 1) // topers
@@ -279,50 +280,54 @@ def _lazy(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDAr
     issue, last, stall = -1, -1, 0
     number = 0
     while waiting:
-        issue = max(issue + 1, ready[head], taken[number % in_flight] + 1)
-        j, mask = index[head], alive[head]
-        entry = np.int64(list_values[bank[head], address[head]])
-        identity = np.int64(list_ids[bank[head], address[head]])
-        if kind[head] == OWN:
-            scalar = _rounded(entry << 8, sources.own_shift)
-        else:
-            scalar = _rounded((entry * slopes[j]) << 8, sources.lists_shift)
-        bounded = min(max(scalar, -limit), limit)
-        counts[0] += bounded != scalar
-        counts[1] += 1
-        last = max(issue + arrival, last + 1 + stall)
-        taken[number % in_flight] = last
-        number += 1
-        word, half = (j >> 1) * tiles + tile, j & 1
-        still = stall = 0
-        for t in range(members.size):
-            if mask >> t & 1 == 0:
-                continue
-            counts[2] += 1
-            if bounded == 0:
-                continue
-            h = members[t]
-            value, mine = bounded, identity
+        j, mask, first = index[head], alive[head], address[head]
+        burst = min(max(done[head], 1), left[head])
+        still = 0
+        for entry_index in range(burst):
+            issue = max(issue + 1, ready[head], taken[number % in_flight] + 1)
+            entry = np.int64(list_values[bank[head], first + entry_index])
+            identity = np.int64(list_ids[bank[head], first + entry_index])
             if kind[head] == OWN:
-                mine = (mine + (tile << (lane_bits + 1)) & id_mask) | h - tile * lanes
+                scalar = _rounded(entry << 8, sources.own_shift)
             else:
-                code = np.int64(codes[word, half * lanes + h - tile * lanes])
-                value = _rounded(code * bounded, shift)
-                if value > limit or value < -limit:
-                    value = min(max(value, -limit), limit)
+                scalar = _rounded((entry * slopes[j]) << 8, sources.lists_shift)
+            bounded = min(max(scalar, -limit), limit)
+            counts[0] += bounded != scalar
+            counts[1] += 1
+            last = max(issue + arrival, last + 1 + stall)
+            taken[number % in_flight] = last
+            number += 1
+            word, half = (j >> 1) * tiles + tile, j & 1
+            still = stall = 0
+            for t in range(members.size):
+                if mask >> t & 1 == 0:
+                    continue
+                counts[2] += 1
+                if bounded == 0:
+                    continue
+                h = members[t]
+                value, mine = bounded, identity
+                if kind[head] == OWN:
+                    mine = (mine + (tile << (lane_bits + 1)) & id_mask) | h - tile * lanes
+                else:
+                    code = np.int64(codes[word, half * lanes + h - tile * lanes])
+                    value = _rounded(code * bounded, shift)
+                    if value > limit or value < -limit:
+                        value = min(max(value, -limit), limit)
+                        counts[0] += 1
+                verdict = offer(ids[h], values[h], keep, mine, value, limit)
+                if verdict >= CLIPPED:
                     counts[0] += 1
-            verdict = offer(ids[h], values[h], keep, mine, value, limit)
-            if verdict >= CLIPPED:
-                counts[0] += 1
-                verdict -= CLIPPED
-            if verdict:
-                counts[3] += verdict == 1
-                counts[4] += verdict == 2
-                still |= 1 << t
-                stall |= verdict == 2
-        if still and left[head] > 1:
+                    verdict -= CLIPPED
+                if verdict:
+                    counts[3] += verdict == 1
+                    counts[4] += verdict == 2
+                    still |= 1 << t
+                    stall |= verdict == 2
+        if still and left[head] > burst:
             kind[tail], index[tail], bank[tail] = kind[head], j, bank[head]
-            address[tail], left[tail] = address[head] + 1, left[head] - 1
+            address[tail], left[tail] = first + burst, left[head] - burst
+            done[tail] = done[head] + burst
             alive[tail], ready[tail] = still, last + again
             tail = tail + 1 if tail + 1 < size else 0
             waiting += 1

@@ -21,9 +21,11 @@ __all__ = ["ListOffers", "offer_layout", "place_layout"]
 
 def offer_layout(config: Config) -> data.StructLayout:
     """An offer on its way: ``alive``, the topers that take it; ``entry`` of its source's list;
-    ``place``, where its input stands among the live pairs, of which it is the odd one or not."""
+    ``decides``, whether its verdict is its source's; ``place``, where its input stands among the
+    live pairs, of which it is the odd one or not."""
     return data.StructLayout({
         "kind": Source, "alive": config.toper_lanes, "entry": bits_for(config.toper_registers),
+        "decides": 1,
         "place": bits_for(config.queue_entries // 2 - 1), "odd": 1})
 
 
@@ -137,16 +139,26 @@ class ListOffers(wiring.Component):
         unfinished = Signal(range(config.queue_entries + 2))
         push, finished, last = Signal(), Signal(), Signal()
         both = masks.data == 3
+        old, burst = data.View(layout, queue.r_data), Signal.like(fresh.entry)
+        following_entry, decides = Signal.like(fresh.entry), Signal()
+
+        def length(kind):
+            return Mux(kind == Source.OWN, job.f_stride, job.r_stride)
+
         m.d.comb += [
             masks.addr.eq(position), place.eq(position),
             odd.eq(Mux(both, entry[0], masks.data[1])),
-            waiting.eq(queue.r_data),
+            # A source that waits offers as many entries as it has offered before.
+            following_entry.eq(old.entry + burst),
+            decides.eq((burst + 1 >= old.entry) | (following_entry + 1 == length(old.kind))),
+            waiting.eq(queue.r_data), waiting.entry.eq(following_entry),
             generating.eq(first | inputs),
             allowed.eq((in_flight != IN_FLIGHT) | (first & (kind == Source.SHARED))),
             self.issue.eq(allowed & (generating | queue.r_rdy)),
-            queue.r_en.eq(allowed & ~generating),
+            queue.r_en.eq(allowed & ~generating & decides),
             fresh.alive.eq(self.valid),
             self.offer.eq(Mux(generating, fresh, waiting)),
+            self.offer.decides.eq(generating | decides),
         ]
         with m.If(first):
             m.d.comb += [fresh.kind.eq(kind), fresh.entry.eq(entry)]
@@ -174,11 +186,15 @@ class ListOffers(wiring.Component):
             with m.Else():
                 m.d.sync += [entry.eq(0), position.eq(position + 1), inputs.eq(~following)]
 
-        length = Mux(self.judged.kind == Source.OWN, job.f_stride, job.r_stride)
+        with m.If(self.issue & ~generating):
+            m.d.sync += burst.eq(Mux(decides, 0, burst + 1))
+
+        decided = self.verdict & self.judged.decides
         m.d.comb += [
-            last.eq((self.judged.kind == Source.RANK) | (self.judged.entry + 1 == length)),
-            push.eq(self.verdict & self.alive.any() & ~last),
-            finished.eq(self.verdict & ~push),
+            last.eq((self.judged.kind == Source.RANK)
+                    | (self.judged.entry + 1 == length(self.judged.kind))),
+            push.eq(decided & self.alive.any() & ~last),
+            finished.eq(decided & ~push),
             pushed.eq(self.judged), pushed.alive.eq(self.alive),
             pushed.entry.eq(self.judged.entry + 1),
             queue.w_en.eq(push), queue.w_data.eq(pushed),

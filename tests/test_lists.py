@@ -220,15 +220,17 @@ def test_lists_follow_the_written_order(seed: int, inputs: int, neurons: int, ke
         for a, row in enumerate(_products(arguments, h), 1):
             for product in row[:keep // a]:
                 toper.offer(*product)
-        waiting = _lazy(arguments, h)
-        while waiting:
+        waiting, burst = _lazy(arguments, h), 1
+        for visit in range(99):
             unfinished = []
             for source in waiting:
-                verdict = toper.offer(*source[0])
-                summed += verdict is Verdict.SUMMED
-                if verdict is not Verdict.REJECTED and len(source) > 1:
-                    unfinished.append(source[1:])
-            waiting = unfinished
+                for entry in source[:burst]:
+                    verdict = toper.offer(*entry)
+                    summed += verdict is Verdict.SUMMED
+                if verdict is not Verdict.REJECTED and len(source) > burst:
+                    unfinished.append(source[burst:])
+            # As many as it has offered: 1, 1, 2, 4, 8.
+            waiting, burst = unfinished, 2 ** visit
         expected = toper.entries() + [(0, 0)] * keep
         assert list(zip(ids[h].tolist(), values[h].tolist())) == expected[:keep]
     assert counts.summed == summed
