@@ -39,6 +39,8 @@ RUNS = {
         algorithm="dpfm", granularity="weight", banks=(12, 4), samples=200,
         test_samples=200),
     "digits, DPFM K = 16, 16 bits": Options(device="sim", epochs=2),
+    "MNIST, BP, 16 bits, a whole epoch": _mnist(algorithm="bp", samples=None),
+    "MNIST, DPFM K = 16, 16 bits, a whole epoch": _mnist(algorithm="dpfm", samples=None),
 }
 
 
