@@ -54,6 +54,9 @@ _THRESHOLD = Reg.R_STRIDE
 #: So few rows of weights that to list the samples which have errors costs more than it saves.
 _FEW = 8
 
+#: Algorithms that leave nearly every sample an error: after an epoch of MNIST by FA, each.
+_SELDOM_SURE = ("fa",)
+
 _NO_FLAGS = Flag(0)
 _RULES = {"nearest": Rule.NEAREST, "stochastic": Rule.STOCHASTIC, "event": Rule.EVENT,
           "master": Rule.MASTER}
@@ -551,7 +554,8 @@ class Compiled:
         """The update of a layer's weights."""
         layout, network = self.layout, self.network
         flags |= _RULES[network.options.update].value
-        if network.options.batch > 1 and layer.p > _FEW:
+        if (network.options.batch > 1 and layer.p > _FEW
+                and network.options.algorithm not in _SELDOM_SURE):
             # Samples without an error are passed over.
             flags |= Flag.WANTED
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
