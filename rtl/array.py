@@ -172,7 +172,8 @@ class MacArray(wiring.Component):
                 # Complemented: see tangente.rtl.rule.
                 m.d.sync += pool.eq(Mux(start.random[index], ~wires, Const(-1, len(wires))))
             pools.append(pool)
-        used = Signal()
+        # A reset, which the start values outlive, has to make them zero.
+        used = Signal(init=1)
         with m.If(self.starting):
             m.d.sync += used.eq(start.used)
         loads = delay(m, self.starting & (start.used | used), 1, "loads")
