@@ -192,6 +192,8 @@ class Compiled:
             if layer.index == 0 and layout.double:
                 # Nothing runs any more that reads the memories' other halves.
                 self._load(p, Flag.BESIDE)
+        if early:
+            self._prepare(p)
         if logits is None:
             self._loss(p, learn=learn)
         else:
@@ -199,8 +201,7 @@ class Compiled:
         if threshold:
             self._skip(p, threshold, go_on)
         if early:
-            p.move(_LAST_INPUT, _INPUT_PAIRS)
-            self._take_turns(p)
+            self._next_targets(p)
             self._begin(p, learn=learn)
         if alone:
             p.set(**{_PAIR_RECORD.name: 0})
@@ -219,7 +220,8 @@ class Compiled:
         if threshold or alone:
             p.mark(go_on)
         if not early:
-            self._take_turns(p)
+            self._next_inputs(p)
+            self._next_targets(p)
         p.loop(_BATCHES, loop)
         if whole and rest:
             end = Label()
@@ -250,12 +252,23 @@ class Compiled:
         p.move(Reg.COUNT, _COUNT)
         self._product(p, self.network.layers[0], learn=learn)
 
-    def _take_turns(self, p: Program) -> None:
-        """The batch that has been loaded is the present one."""
-        layout = self.layout
-        if layout.double:
-            p.toggle(_INPUT_PAIRS, 4 * layout.batch_beats, _PAIR_RECORD)
-            p.toggle(Reg.T_BASE, 4 * layout.target_beats, _PAIR_RECORD)
+    def _prepare(self, p: Program) -> None:
+        """What may be set of the next batch's beginning while the last product runs."""
+        first, scales = self.network.layers[0], self.network.scales
+        shift, shift2, b_shift = scales.forward(first.index)
+        p.move(_LAST_INPUT, _INPUT_PAIRS)
+        self._next_inputs(p)
+        p.set(m_base=first.word, b_shift=b_shift, shift=shift, shift2=shift2)
+
+    def _next_inputs(self, p: Program) -> None:
+        """The inputs that have been loaded are the present ones."""
+        if self.layout.double:
+            p.toggle(_INPUT_PAIRS, 4 * self.layout.batch_beats, _PAIR_RECORD)
+
+    def _next_targets(self, p: Program) -> None:
+        """Likewise the targets."""
+        if self.layout.double:
+            p.toggle(Reg.T_BASE, 4 * self.layout.target_beats, _PAIR_RECORD)
 
     def _load(self, p: Program, flags: Flag = _NO_FLAGS) -> None:
         """Start the transfers of the next batch, the short one first: it is waited for."""
