@@ -288,9 +288,9 @@ def _scattered(errors: list[int], ids: list[list[int]], values: list[list[int]])
 
 
 def test_equal_weights_wait_for_each_other() -> None:
-    """One update a cycle, and one every INTERLOCK cycles of the same weight."""
+    """One update every two cycles, and one every INTERLOCK cycles of the same weight."""
     one = _scattered([1], [[7]], [[3]])
-    assert _scattered([1], [[7, 8, 9]], [[3, 2, 1]]) == one + 2
+    assert _scattered([1], [[7, 8, 9]], [[3, 2, 1]]) == one + 2 * 2
     assert _scattered([1], [[7, 7, 7]], [[3, 2, 1]]) == one + 2 * INTERLOCK
     assert _scattered([1], [[7, 8, 7]], [[3, 2, 1]]) == one + INTERLOCK
 
