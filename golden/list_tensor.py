@@ -165,4 +165,4 @@ class ListTensor:
         d = errors[:, None] * values
         self.count("weight", update.scatter(self.s.weights, ids.ravel(), d.ravel(), state,
                                             self.config.lane_bits, form))
-        self.s.list_cycles = scattering(errors, ids, values)
+        self.s.list_cycles = scattering(errors, ids, values, state is not None)

@@ -2,8 +2,8 @@
 
 Three stages, with a queue between each: outputs are looked at one a cycle and those without an
 error dropped; the registers of one are read one a cycle and zeros dropped; updates are issued one
-every two cycles, but not while one of the same weight is on its way: it is to read what that has
-written.
+a cycle, or every two cycles where they take random bits, but not while one of the same weight is on
+its way: it is to read what that has written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LAST_CYCLES = 16
 @numba.njit(cache=True)
 def _scattering(errors: npt.NDArray[np.int64], ids: npt.NDArray[np.int32],
                 values: npt.NDArray[np.int16], outputs_ahead: int, registers_ahead: int,
-                interlock: int, read: int) -> int:
+                interlock: int, read: int, spaced: bool) -> int:
     outputs, keep = values.shape
     # When the i-th of those that wait has come; whether it goes on; a place is free again when it
     # has gone or is known not to go on.
@@ -56,7 +56,7 @@ def _scattering(errors: npt.NDArray[np.int64], ids: npt.NDArray[np.int32],
         last[now % interlock] = -1
         if issued < ended and came[issued] <= now:
             identity = ids.ravel()[which[issued]]
-            free = last[(now - 1) % interlock] < 0
+            free = not spaced or last[(now - 1) % interlock] < 0
             for other in last:
                 free &= other != identity
             if free:
@@ -90,7 +90,10 @@ def _scattering(errors: npt.NDArray[np.int64], ids: npt.NDArray[np.int32],
 
 
 def scattering(errors: npt.NDArray[np.int64], ids: npt.NDArray[np.int32],
-               values: npt.NDArray[np.int16]) -> int:
-    """Cycles of SCT beside its check: errors (outputs of all samples,), lists (outputs, K)."""
+               values: npt.NDArray[np.int16], spaced: bool) -> int:
+    """Cycles of SCT beside its check: errors (outputs of all samples,), lists (outputs, K).
+
+    ``spaced``: by a rule that takes random bits.
+    """
     return _LAST_CYCLES + int(_scattering(errors, ids, values, OUTPUTS_AHEAD, REGISTERS_AHEAD,
-                                          INTERLOCK, _READ_CYCLES))
+                                          INTERLOCK, _READ_CYCLES, spaced))

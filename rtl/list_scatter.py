@@ -121,8 +121,10 @@ class ListScatter(wiring.Component):
         for i in range(INTERLOCK - 1):
             later = Signal(1 + config.id_bits, name=f"under_way_{i}")
             m.d.sync += later.eq(under_way)
-            # One every two cycles: a lane's sum starts from what was loaded a cycle early.
-            met.append(later[0] if i == 0 else later == Cat(1, self.issued_id))
+            met.append(later == Cat(1, self.issued_id))
+            if i == 0:
+                # A lane's sum starts from random bits that were loaded a cycle early.
+                met.append(later[0] & job.flags.stochastic)
             under_way = later
         m.d.comb += [self.issue.eq(registers.r_rdy & ~Cat(met).any()),
                      registers.r_en.eq(self.issue)]

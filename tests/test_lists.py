@@ -282,15 +282,17 @@ def test_largest(vector: list[int], keep: int, base: int, tiles: int, skipped: i
 
 # --- scattering -----------------------------------------------------------------------------------
 
-def _scattered(errors: list[int], ids: list[list[int]], values: list[list[int]]) -> int:
+def _scattered(errors: list[int], ids: list[list[int]], values: list[list[int]],
+               spaced: bool = False) -> int:
     return scattering(np.array(errors, np.int64), np.array(ids, np.int32),
-                      np.array(values, np.int16))
+                      np.array(values, np.int16), spaced)
 
 
 def test_equal_weights_wait_for_each_other() -> None:
-    """One update every two cycles, and one every INTERLOCK cycles of the same weight."""
+    """One update a cycle, and one every INTERLOCK cycles of the same weight."""
     one = _scattered([1], [[7]], [[3]])
-    assert _scattered([1], [[7, 8, 9]], [[3, 2, 1]]) == one + 2 * 2
+    assert _scattered([1], [[7, 8, 9]], [[3, 2, 1]]) == one + 2
+    assert _scattered([1], [[7, 8, 9]], [[3, 2, 1]], spaced=True) == one + 2 * 2
     assert _scattered([1], [[7, 7, 7]], [[3, 2, 1]]) == one + 2 * INTERLOCK
     assert _scattered([1], [[7, 8, 7]], [[3, 2, 1]]) == one + INTERLOCK
 
