@@ -38,6 +38,17 @@ _REJECTED, _ENTERED, _SUMMED = int(Verdict.REJECTED), int(Verdict.ENTERED), int(
 
 
 @numba.njit(cache=True, inline="always")
+def _insert(ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], place: int, identity: int,
+            value: int) -> None:
+    """Put an entry before all that are smaller; the one at ``place`` goes."""
+    while place > 0 and abs(values[place - 1]) < abs(value):
+        ids[place], values[place] = ids[place - 1], values[place - 1]
+        place -= 1
+    ids[place] = identity
+    values[place] = value
+
+
+@numba.njit(cache=True, inline="always")
 def offer(ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], keep: int, identity: int,
           value: int, limit: int) -> int:
     """Offer (``identity``, ``value``) to registers ``ids``, ``values``; a free one has value 0.
@@ -68,11 +79,7 @@ def offer(ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], keep: int, 
         if abs(value) <= abs(values[keep - 1]):
             return _REJECTED
         place = keep - 1
-    while place > 0 and abs(values[place - 1]) < abs(value):
-        ids[place], values[place] = ids[place - 1], values[place - 1]
-        place -= 1
-    ids[place] = identity
-    values[place] = value
+    _insert(ids, values, place, identity, value)
     return verdict
 
 
@@ -82,12 +89,7 @@ def enter(ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], keep: int, 
     """Offer an id that is known not to be held; returns whether it entered."""
     if abs(value) <= abs(values[keep - 1]):
         return _REJECTED
-    place = keep - 1
-    while place > 0 and abs(values[place - 1]) < abs(value):
-        ids[place], values[place] = ids[place - 1], values[place - 1]
-        place -= 1
-    ids[place] = identity
-    values[place] = value
+    _insert(ids, values, keep - 1, identity, value)
     return _ENTERED
 
 
