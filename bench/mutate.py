@@ -218,7 +218,7 @@ def _array_stimuli(rng: np.random.Generator) -> Vectors:
     width = _ARRAY.lanes
     for _ in range(120):
         mask = -(1 << (16 - int(rng.integers(2, 17)))) & 0xFFFF
-        kind, use_row, use_slope, together = (int(rng.integers(2)) for _ in range(4))
+        kind, use_row, use_slope, signs = (int(rng.integers(2)) for _ in range(4))
         start = (int(rng.integers(2)), int(rng.integers(1 << lfsr.PLACES)), int(rng.integers(2)),
                  int(rng.integers(8)))
         for cycle in range(40):
@@ -230,7 +230,7 @@ def _array_stimuli(rng: np.random.Generator) -> Vectors:
             words = [int(rng.integers(1 << 62)) << 2 | int(rng.integers(4)) for _ in (0, 1)]
             rows.append((*controls, *words, int(rng.integers(1 << (9 * width))), use_row,
                          use_slope, int(rng.integers(1 << 63)) << 1 | int(rng.integers(2)),
-                         together, *start, 0, int(cycle > 8)))
+                         controls[3] & controls[4], *start, signs, int(cycle > 8)))
     return np.array([[value & (1 << 64) - 1 for value in line] for line in rows], np.uint64)
 
 
@@ -255,8 +255,8 @@ TARGETS = {
     "MacArray": Target(
         lambda: MacArray(_ARRAY), 200,
         (*(f"control{half}_{name}" for half in (0, 1) for name in _HALF), "words0", "words1",
-         "row", "use_row", "use_slope", "random", "together", "start_used", "start_mask",
-         "start_top", "start_random", "fold"),
+         "row", "use_row", "use_slope", "random", "starting", "start_used", "start_mask",
+         "start_top", "start_random", "signs"),
         (*((f"sums{half}_{lane}", 1, None) for half in (0, 1) for lane in range(_ARRAY.lanes)),
          ("ties0", 1, None), ("ties1", 1, None)),
         _array_stimuli),

@@ -51,8 +51,6 @@ class MacArray(wiring.Component):
     random, starting : In, 64 and 1. The mixed word of half 0's operands; they start a sum. Both a
         cycle earlier where half 1's operands stand with half 0's.
     start : In. See :class:`tangente.rtl.rule.StartRule`.
-    fold : In. Half 1's sums take half 0's, :data:`DSP48E1.LATENCY` + 1 cycles later; no products
-        then.
     signs : In. Products are subtracted in the lanes whose random bit at place 0 is set; stable
         while a job runs.
     slots0, slots1 : Out, lanes x 16. The masked word of each half.
@@ -73,8 +71,7 @@ class MacArray(wiring.Component):
             }
         super().__init__(members | {
             "row": In(lanes * bits), "use_row": In(1), "use_slope": In(1), "random": In(64),
-            "starting": In(1), "start": In(StartRule()), "fold": In(1),
-            "signs": In(1)})
+            "starting": In(1), "start": In(StartRule()), "signs": In(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -82,8 +79,6 @@ class MacArray(wiring.Component):
         starts = self._elaborate_starts(m)
         subtracts = self._elaborate_signs(m)
         rows = self._elaborate_rows(m)
-        folds = delay(m, self.fold, DSP48E1.CONTROL, "fold")
-        below: list[Value] = [Const(0, 48)] * lanes
         for half in (0, 1):
             control = getattr(self, f"control{half}")
             words = getattr(self, f"words{half}")
@@ -97,7 +92,6 @@ class MacArray(wiring.Component):
             m.d.comb += getattr(self, f"slots{half}").eq(Cat(slots))
             enable = delay(m, control.enable, DSP48E1.CONTROL, f"enable{half}")
             clear = delay(m, control.clear & control.enable, DSP48E1.CONTROL, f"clear{half}")
-            above: list[Value] = []
             for lane in range(lanes):
                 m.submodules[f"dsp{half}_{lane}"] = dsp = DSP48E1()
                 m.d.comb += [
@@ -107,13 +101,10 @@ class MacArray(wiring.Component):
                     dsp.b.eq(rows[half][lane].as_signed()),
                     dsp.c.eq(starts[half][lane]),
                     dsp.clear.eq(clear), dsp.enable.eq(enable),
-                    dsp.fold.eq(folds if half else 0), dsp.below.eq(below[lane]),
                     dsp.subtract.eq(subtracts[half][lane]),
                     getattr(self, f"sums{half}_{lane}").eq(dsp.p),
                     getattr(self, f"ties{half}")[lane].eq(dsp.tie),
                 ]
-                above.append(dsp.above)
-            below = above
         return m
 
     def _elaborate_rows(self, m: Module) -> list[list[Signal]]:

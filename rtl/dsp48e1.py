@@ -46,12 +46,9 @@ class DSP48E1(wiring.Component):
     c : signed(48), In. Value that a new sum starts from; for ``tie``, in all of its products.
     clear : unsigned(1), In. This product starts a new sum, from ``c``. Not without ``enable``.
     enable : unsigned(1), In. Low: ``p`` keeps its value.
-    subtract : unsigned(1), In. Subtract the product; with ``enable``, not with ``fold``.
-    fold : unsigned(1), In. Add ``below`` to ``p``. Not with ``enable``.
-    below : unsigned(48), In. The cascade: ``above`` of the DSP48E1 below, or 0.
+    subtract : unsigned(1), In. Subtract the product; with ``enable``.
     p : signed(48), Out. The sum.
     tie : unsigned(1), Out. See above.
-    above : unsigned(48), Out. ``p`` for the cascade.
     """
 
     #: Cycles from the operands to ``p``: A, AD, M, P.
@@ -67,18 +64,14 @@ class DSP48E1(wiring.Component):
     clear: In(1)
     enable: In(1)
     subtract: In(1)
-    fold: In(1)
-    below: In(48)
     p: Out(signed(48))
     tie: Out(1)
-    above: Out(48)
 
     def elaborate(self, platform) -> Module:
         m = Module()
 
-        # OPMODE (UG479 tables 2-7 to 2-9): X, Y = M or 0; Z = P, C. To fold: X = P, Z = PCIN.
-        opmode = Cat(self.enable, self.fold, self.enable, Const(0, 1), self.clear | self.fold,
-                     ~self.fold, Const(0, 1))
+        # OPMODE (UG479 tables 2-7 to 2-9): X, Y = M or 0; Z = P or C.
+        opmode = Cat(self.enable, Const(0, 1), self.enable, Const(0, 1), self.clear, Const(1, 2))
 
         enables = ("A2", "AD", "ALUMODE", "B1", "B2", "C", "CARRYIN", "CTRL", "D", "INMODE", "M",
                    "P")
@@ -113,9 +106,8 @@ class DSP48E1(wiring.Component):
             i_BCIN=Const(0, 18),
             i_CARRYCASCIN=Const(0, 1),
             i_MULTSIGNIN=Const(0, 1),
-            i_PCIN=self.below,
+            i_PCIN=Const(0, 48),
             o_P=self.p,
             o_PATTERNDETECT=self.tie,
-            o_PCOUT=self.above,
         )
         return m
