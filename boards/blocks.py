@@ -10,7 +10,7 @@ from typing import Any
 from tangente.golden.config import Config
 from tangente.golden.flow import GROUP
 
-__all__ = ["BLOCKS", "Block", "Part", "XC7Z020", "WHOLE"]
+__all__ = ["BETWEEN", "BLOCKS", "Block", "PARTS", "Part", "XC7Z020", "WHOLE"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Block:
     arguments : what the class is made with.
     per_lane : its area grows by the lane: a few lanes tell that of all.
     copies : how many the engine has.
+    place : of its instances in the accelerator, a regular expression.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Block:
     arguments: Callable[[Config], tuple[Any, ...]] = lambda config: (config,)
     per_lane: bool = False
     copies: int = 1
+    place: str = ""
 
     def make(self, config: Config) -> Any:
         """The component, to be elaborated."""
@@ -70,38 +72,42 @@ class Block:
         return getattr(module, self.component)(*self.arguments(config))
 
 
-def _memory(name: str, shape: Callable[[Config], tuple[int, ...]], copies: int = 1,
-            per_lane: bool = False) -> Block:
-    return Block(name, "ram", "Ram", shape, per_lane, copies)
+def _memory(name: str, place: str, shape: Callable[[Config], tuple[int, ...]], copies: int = 1,
+            per_lane: bool = False, component: str = "Ram") -> Block:
+    return Block(name, "ram", component, shape, per_lane, copies, f"engine.{place}")
 
 
 #: As in :class:`tangente.rtl.engine.Engine` and :class:`tangente.rtl.accelerator.Accelerator`.
 BLOCKS = (
-    Block("MacArray", "array", "MacArray", per_lane=True),
-    Block("LaneUnits", "lane_unit", "LaneUnits", per_lane=True),
-    Block("Reducer", "reducer", "Reducer"),
-    Block("Drain", "drain", "Drain"),
-    Block("Issue", "issue", "Issue"),
-    Block("Mixer", "mixer", "Mixer", lambda config: ()),
-    Block("Selector", "selector", "Selector"),
-    Block("ListUnit", "lists", "ListUnit"),
-    Block("PostProcessor", "post", "PostProcessor"),
-    Block("Loss", "loss", "Loss"),
-    Block("Sequencer", "sequencer", "Sequencer"),
-    Block("Transfer", "transfer", "Transfer"),
-    Block("Control", "control", "Control"),
-    Block("Counters", "counters", "Counters", lambda config: ()),
-    _memory("WeightMemory", lambda c: (16 * c.lanes, c.weight_words, 16), copies=2,
+    Block("MacArray", "array", "MacArray", per_lane=True, place="engine.datapath.array"),
+    Block("LaneUnits", "lane_unit", "LaneUnits", per_lane=True, place="engine.datapath.lane_units"),
+    Block("Reducer", "reducer", "Reducer", place="engine.datapath.reducer"),
+    Block("Drain", "drain", "Drain", place="engine.datapath.drain"),
+    Block("Issue", "issue", "Issue", place="engine.datapath.issue"),
+    Block("Mixer", "mixer", "Mixer", lambda config: (), place="engine.datapath.mixer"),
+    Block("Selector", "selector", "Selector", place="engine.selector"),
+    Block("ListUnit", "lists", "ListUnit", place="engine.lists"),
+    Block("PostProcessor", "post", "PostProcessor", place="engine.post"),
+    Block("Loss", "loss", "Loss", place="engine.loss_unit"),
+    Block("Sequencer", "sequencer", "Sequencer", place="sequencer"),
+    Block("Transfer", "transfer", "Transfer", place="transfer"),
+    Block("Control", "control", "Control", place="control"),
+    Block("Counters", "counters", "Counters", lambda config: (), place="counters"),
+    _memory("WeightMemory", "weights[01]", lambda c: (16 * c.lanes, c.weight_words, 16), copies=2,
+            per_lane=True, component="DualRam"),
+    _memory("RowMemory", "rows", lambda c: (c.lanes * c.element_bits, c.rows, 2 * c.element_bits),
             per_lane=True),
-    _memory("RowMemory", lambda c: (c.lanes * c.element_bits, c.rows, 2 * c.element_bits),
-            per_lane=True),
-    _memory("PairMemory", lambda c: (2 * c.element_bits * GROUP, c.pairs // GROUP,
-                                     2 * c.element_bits)),
-    _memory("SlopeMemory", lambda c: (2 * c.element_bits, c.pairs)),
-    _memory("InputMemory", lambda c: (128, c.input_beats // 2, 64)),
-    _memory("TargetMemory", lambda c: (64, c.target_beats)),
-    _memory("LogitMemory", lambda c: (32, c.logit_pairs)),
+    _memory("PairMemory", "pairs", lambda c: (2 * c.element_bits * GROUP, c.pairs // GROUP,
+                                              2 * c.element_bits)),
+    _memory("SlopeMemory", "slopes", lambda c: (2 * c.element_bits, c.pairs)),
+    _memory("InputMemory", "inputs", lambda c: (128, c.input_beats // 2, 64)),
+    _memory("TargetMemory", "targets", lambda c: (64, c.target_beats)),
+    _memory("LogitMemory", "logits", lambda c: (32, c.logit_pairs)),
 )
 
 #: Everything, synthesised block by block and then flattened, so that paths cross blocks.
 WHOLE = Block("Accelerator", "accelerator", "Accelerator")
+#: What lies between the blocks: the accelerator with black boxes in their places.
+BETWEEN = Block("Interconnect", "accelerator", "Accelerator")
+#: All that is summed.
+PARTS = (*BLOCKS, BETWEEN)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Cell", "Netlist", "Path", "Paths", "longest_paths", "parse_blif"]
 
@@ -67,6 +67,17 @@ class Netlist:
         for cell in self.cells:
             counts[cell.kind] = counts.get(cell.kind, 0) + 1
         return counts
+
+    def without(self, boxed: Callable[[str], bool]) -> Netlist:
+        """The netlist less the cells of such kinds: what they drove are inputs, the rest outputs."""
+        boxes = [cell for cell in self.cells if boxed(cell.kind)]
+        cells = [cell for cell in self.cells if not boxed(cell.kind)]
+        driven = {cell.pins[pin] for cell in cells for pin in cell.pins
+                  if _is_output(cell.kind, pin)}
+        ports = {net for cell in boxes for net in cell.pins.values()} - _CONSTANTS
+        own = {self.aliases.get(net, net) for net in ports}
+        return Netlist(self.inputs + sorted(own - driven - set(self.inputs)),
+                       self.outputs + sorted(own & driven), cells, self.aliases)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +224,7 @@ class _Graph:
         driver = self._driver.get(source, "")
         inside = (pin == "CI" or kind == "INV"
                   or kind == "CARRY4" and driver.startswith("LUT")
+                  and not (driver == "LUT6_2" and pin.startswith("DI"))
                   or kind.startswith("MUXF") and pin != "S")
         return 0 if inside else _NET
 
@@ -221,6 +233,9 @@ class _Graph:
         family = next((name for name in _CLOCK_TO_OUT if kind.startswith(name)), "")
         if re.fullmatch(r"LUT[1-6]", kind):
             self._through(cell, "O", [p for p in cell.pins if p != "O"], _LUT, 1)
+        elif kind == "LUT6_2":
+            for output, inputs in _dependences(cell).items():
+                self._through(cell, output, inputs, _LUT, 1)
         elif kind in ("MUXF7", "MUXF8"):
             self._through(cell, "O", ["I0", "I1", "S"], _MUX)
         elif kind == "INV":
@@ -305,6 +320,21 @@ class _Graph:
                     yield net
 
 
+def _dependences(cell: Cell) -> dict[str, list[str]]:
+    """Of each output of a LUT6_2, the inputs that it depends on (UG953: O5 has no I5)."""
+    pins = [f"I{k}" for k in range(6)]
+    fixed = {k: cell.pins.get(pin) == "$true" for k, pin in enumerate(pins)
+             if cell.pins.get(pin, "$false") in _CONSTANTS}
+    table = cell.number("INIT")
+    result = {}
+    for output, size in (("O5", 5), ("O6", 6)):
+        places = [place for place in range(1 << size)
+                  if all(place >> k & 1 == value for k, value in fixed.items() if k < size)]
+        result[output] = [pins[k] for k in range(size) if k not in fixed and any(
+            (table >> place ^ table >> (place ^ 1 << k)) & 1 for place in places)]
+    return result
+
+
 def _is_output(kind: str, pin: str) -> bool:
     name = pin.partition("[")[0]
     if kind == "DSP48E1":
@@ -314,7 +344,7 @@ def _is_output(kind: str, pin: str) -> bool:
         return name.startswith(("DO", "CASCADEOUT", "DBITERR", "SBITERR", "ECCPARITY", "RDADDRECC"))
     if kind.startswith("RAM"):
         return name in ("O", "SPO", "DPO") or name.startswith("DO")
-    return name in ("O", "Q", "Q15", "Q31", "CO")
+    return name in ("O", "O5", "O6", "Q", "Q15", "Q31", "CO")
 
 
 def _arrivals(graph: _Graph, starts: dict[str, int], order: list[str]) -> dict[str, _Arrival]:

@@ -14,6 +14,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -24,24 +25,26 @@ from pathlib import Path
 from typing import Any
 
 from tangente.golden.config import Config
+from tangente.rtl import adder, dsp48e1
 from tangente.sim.verilator import build_directory, lint
 
-from .blocks import BLOCKS, WHOLE, XC7Z020, Block, Part
+from .blocks import BETWEEN, BLOCKS, PARTS, WHOLE, XC7Z020, Block, Part
 from .netlist import Netlist, Paths, longest_paths, parse_blif
 
 __all__ = ["Area", "Measured", "Synthesis", "synthesise"]
 
 #: A block that grows by the lane is measured with so many, and the line carried on.
 FEW_LANES = (8, 16)
-#: LUTs that each kind of LUT memory takes (UG474).
-_MEMORY_LUTS = {"SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2,
-                "RAM128X1D": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4}
+#: LUTs that each kind of cell takes of which Yosys's estimate knows nothing (UG474).
+_MORE_LUTS = {"LUT6_2": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2,
+              "RAM64X1D": 2, "RAM128X1D": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2,
+              "RAM256X1S": 4}
 #: No pads and no clock buffer: a block's ports are wires of the accelerator.
 _SYNTHESIS = "synth_xilinx -family xc7 -abc9 -noiopad -noclkbuf -top {name}"
 #: Picoseconds, by the mapper's own delays, that a path may take: about eight LUTs. Where there is
 #: time left, it saves LUTs; else it would make every path as short as it can.
 _PERIOD = 5000
-_SCRIPT = (f"scratchpad -set abc9.D {_PERIOD}; read_verilog {{name}}.v; " + _SYNTHESIS
+_SCRIPT = (f"scratchpad -set abc9.D {_PERIOD}; read_verilog {{name}}.v {{models}}; " + _SYNTHESIS
            + " {flatten}; flatten; opt_clean; "
            "tee -q -o stat.json stat -json -tech xilinx; write_blif -gates -param {name}.blif")
 #: Seconds between two signs of life while Yosys runs.
@@ -109,7 +112,7 @@ class Synthesis:
     part : what it must fit.
     toolchain, version : what measured it.
     blocks : what was measured, in the engine's order.
-    complete : those are all of the accelerator's blocks.
+    complete : those are all of the accelerator's parts.
     whole : the accelerator as one design, if that was asked for.
     """
 
@@ -169,7 +172,7 @@ def synthesise(config: Config, *, blocks: Sequence[str] = (), whole: bool = Fals
     Parameters
     ----------
     config : the configuration.
-    blocks : names of :data:`tangente.boards.blocks.BLOCKS`; all by default.
+    blocks : names of :data:`tangente.boards.blocks.PARTS`; all by default.
     whole : also measure the accelerator as one design (many minutes, 2 GiB for the largest).
     all_lanes : measure the blocks that grow by the lane with all lanes, not with a few.
     refresh : forget what is known of these blocks.
@@ -183,12 +186,12 @@ def synthesise(config: Config, *, blocks: Sequence[str] = (), whole: bool = Fals
     RuntimeError
         If Yosys or Verilator is missing or fails, or finds something wrong with the Verilog.
     """
-    names = [block.name for block in BLOCKS]
+    names = [block.name for block in PARTS]
     for name in blocks:
         if name not in names:
             raise ValueError(f"block must be one of {', '.join(names)}, not {name!r}")
     bench = _Bench(config, refresh, report)
-    wanted = [block for block in BLOCKS if not blocks or block.name in blocks]
+    wanted = [block for block in PARTS if not blocks or block.name in blocks]
     measured = []
     for number, block in enumerate(wanted, 1):
         bench.label = f"[{number}/{len(wanted)}] {block.name}"
@@ -200,7 +203,7 @@ def synthesise(config: Config, *, blocks: Sequence[str] = (), whole: bool = Fals
         everything = bench.block(WHOLE, True)
         bench.say(everything)
     return Synthesis(config, part, "yosys", _version(), tuple(measured),
-                     len(wanted) == len(BLOCKS), everything)
+                     len(wanted) == len(PARTS), everything)
 
 
 class _Bench:
@@ -251,21 +254,21 @@ class _Bench:
             return _from_json(block.name, known)
         folder.mkdir(parents=True, exist_ok=True)
         text = _verilog(block, config, name)
-        digest = _digest(text, _SCRIPT, _version(), _waivers().read_text())
+        digest = _digest(text, adder.MODEL.read_text(), _SCRIPT, _version(), _waivers().read_text())
         cached = known.get("verilog") == digest and netlist.is_file()
         _replace(verilog, text)
         if not cached:
             self._report(f"{self.label}: synthesising")
             self._lint(verilog)
             known = {"luts": self._yosys(block, name), "verilog": digest}
-        known.update(_figures(known["luts"], parse_blif(netlist.read_text())), sources=sources)
+        cells = parse_blif(netlist.read_text()).without(_is_box)
+        known.update(_figures(known["luts"], cells), sources=sources)
         _replace(entry, json.dumps(known, indent=1))
         return dataclasses.replace(_from_json(block.name, known), cached=cached)
 
     def _lint(self, verilog: Path) -> None:
-        from tangente.rtl.dsp48e1 import MODEL
-
-        _replace(self._folder / MODEL.name, MODEL.read_text())
+        for model in (dsp48e1.MODEL, adder.MODEL):
+            _replace(self._folder / model.name, model.read_text())
         try:
             lint(verilog, waivers=_waivers(), library=self._folder)
         except RuntimeError as error:
@@ -275,10 +278,15 @@ class _Bench:
 
     def _yosys(self, block: Block, name: str) -> int:
         """Synthesise: the mapped netlist is written beside, its logic cells are returned."""
-        script = _SCRIPT.format(name=name, flatten="" if block is WHOLE else "-flatten")
+        script = _SCRIPT.format(name=name, flatten="" if block is WHOLE else "-flatten",
+                                models=adder.MODEL.name)
         # Yosys, as WebAssembly, sees only what lies below the folder that it runs in.
         with tempfile.TemporaryDirectory(dir=self._folder) as work:
-            shutil.copy(self._folder / f"{name}.v", work)
+            text = (self._folder / f"{name}.v").read_text()
+            if block is BETWEEN:
+                text = _hollow(text, name)
+            (Path(work) / f"{name}.v").write_text(text)
+            shutil.copy(adder.MODEL, work)
             process = subprocess.Popen([str(_yosys()), "-q", "-p", script], cwd=work, text=True,
                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             try:
@@ -302,9 +310,32 @@ class _Bench:
                 self._report(f"{self.label}: {time.monotonic() - self._start:.0f} s")
 
 
+def _hollow(text: str, top: str) -> str:
+    """A design in which the blocks are black boxes: of their modules only the ports are left."""
+    places = "|".join(block.place for block in BLOCKS)
+    # Amaranth numbers a module whose name a signal has.
+    box = re.compile(rf"\\{top}\.(?:{places})(?:\$\d+)?(?P<within>\.\S+)? ")
+    kept = []
+    for module in re.split(r"(?m)^(?=module )", text):
+        name = re.match(r"module (\\\S+ |\S+?)(?=\(|\s)", module)
+        found = None if name is None else box.fullmatch(name[1])
+        if found is None:
+            kept.append(module)
+        elif not found["within"]:
+            ports = re.findall(r"(?m)^  (?:input|output)\b[^;]*;", module)
+            header = module[:module.index(";") + 1]
+            kept.append("\n".join(["(* blackbox *)", header, *ports, "endmodule\n"]))
+    return "".join(kept)
+
+
+def _is_box(kind: str) -> bool:
+    """A module that was left a black box, by its path."""
+    return "." in kind
+
+
 def _figures(luts: int, netlist: Netlist) -> dict[str, Any]:
     cells = netlist.count()
-    memory = sum(count * _MEMORY_LUTS.get(kind, 0) for kind, count in cells.items())
+    memory = sum(count * _MORE_LUTS.get(kind, 0) for kind, count in cells.items())
     area = Area(lut=luts + memory,
                 ff=sum(count for kind, count in cells.items() if kind.startswith("FD")),
                 dsp=cells.get("DSP48E1", 0),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import flow, timing
 from .config import Config
-from .isa import LISTS, Flag, Op, Post, Reg
+from .isa import LISTS, Flag, Op, Post, Reg, Space
 from .timing import POST_ERRORS_LATENCY, POST_LATENCY, bias_update, selection
 
 __all__ = ["Clock", "SCALAR_CYCLES", "DDR_LATENCY"]
@@ -32,7 +32,9 @@ _DEEP_DONE = 21       # from the last step of DEEP to free
 _REDUCE_ACCEPT = 13   # likewise from the step that ends an MVD sum, less the levels of the tree
 _LOAD_OVERHEAD = 4    # to ask, and to see the last beat in its memory
 _STORE_OVERHEAD = 12  # to read the first beats, and to see the last answer
-_TREE_FAN_IN = 4
+_PICK_CYCLES = 4      # of a beat of weights, for its slots to be picked
+_PICK_OVERHEAD = 2    # for the first of them, beside these
+_TREE_FAN_IN = 5
 _LIST_CYCLES = 10     # of SRT, TOP and SCT: their checks, beside tiles
 
 _POST_ONLY = (Op.LOSS, Op.BUP)
@@ -167,13 +169,13 @@ class Clock:
         self.busy += more
         self.spent[op] = self.spent.get(op, 0) + more
 
-    def transfer(self, ddr: int, beats: int, store: bool, background: bool,
+    def transfer(self, space: Space, ddr: int, beats: int, store: bool, background: bool,
                  beside: bool = False) -> None:
-        """LOAD or STORE starts: ``beats`` from byte address ``ddr``."""
+        """LOAD or STORE starts: ``beats`` of ``space`` from byte address ``ddr``."""
         self.now = self._await_transfer(self.now)
         if not beside:
             self.now = max(self.now, self.engine_free)
-        self.transfer_free = self.now + self.transfer_cycles(ddr, beats, store)
+        self.transfer_free = self.now + self.transfer_cycles(space, ddr, beats, store)
         self.synchronous = not background
 
     def halt(self) -> int:
@@ -183,12 +185,15 @@ class Clock:
         self._attribute()
         return self.now
 
-    def transfer_cycles(self, ddr: int, beats: int, store: bool) -> int:
+    def transfer_cycles(self, space: Space, ddr: int, beats: int, store: bool) -> int:
         """From the cycle that starts a transfer to the one in which it is known to be over.
 
-        A burst ends at a multiple of 128 bytes: a first burst of one beat costs a cycle more.
+        A burst ends at a multiple of 128 bytes: a first burst of one beat costs a cycle more. A
+        STORE of weights picks its slots one by one.
         """
         if store:
+            if space is Space.WEIGHT:
+                beats = _PICK_CYCLES * beats + _PICK_OVERHEAD
             return beats + DDR_LATENCY + _STORE_OVERHEAD
         alone = beats > 1 and ddr // 8 % 16 == 15
         return beats + DDR_LATENCY + _LOAD_OVERHEAD + alone

@@ -179,5 +179,5 @@ class Machine:
         if byte + 8 * beats > self.state.ddr.size:
             raise Fault(Cause.BUS_READ if op is Op.LOAD else Cause.BUS_WRITE)
         self.move(op, space, units, local, byte)
-        self.clock.transfer(byte, beats, op is Op.STORE, op is Op.LOAD and space <= Space.TARGET,
-                            beside)
+        self.clock.transfer(space, byte, beats, op is Op.STORE,
+                            op is Op.LOAD and space <= Space.TARGET, beside)

@@ -156,11 +156,11 @@ def synth(args: argparse.Namespace) -> int:
     """``tangente synth``."""
     # Like the device sim: only this command needs the gateware and the tools of the boards.
     from tangente.boards import report
-    from tangente.boards.blocks import BLOCKS
+    from tangente.boards.blocks import PARTS
     from tangente.boards.synth import synthesise
     from tangente.golden.config import preset
 
-    names = [block.name for block in BLOCKS]
+    names = [block.name for block in PARTS]
     for name in args.block:
         if name not in names:
             raise UsageError(f"--block must be one of {', '.join(names)}, not {name!r}")

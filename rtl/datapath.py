@@ -23,6 +23,7 @@ from .drain import Drain
 from .issue import Issue
 from .lane_unit import LaneUnits
 from .mixer import Mixer
+from .ram import Ram
 from .reducer import Reducer
 from .rule import Decoder
 from .uop import Kind, Uop
@@ -64,11 +65,15 @@ class Datapath(wiring.Component):
         their scalars two cycles later.
     values, values_clipped : Out, lanes x E and lanes bits. OFFER: candidates of all lanes.
     slot_lanes : Out, lanes bits. Which slots of the word are written.
+    storing, stored_lane : In, 1 and 7. A word is read for a transfer, of which that lane's slots are
+        wanted; stored0/1 : Out, 16. They, :data:`PICKED` cycles later.
     events : Out. What the array, the lane units and the way out do in this cycle.
     """
 
     #: Cycles after which nothing of a job is under way.
     FLUSH = 32
+    #: From a word's address to one lane's slots.
+    PICKED = Ram.LATENCY + 2
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -93,6 +98,8 @@ class Datapath(wiring.Component):
             "seed_load": In(1), "seed": In(64), "random_advance": In(1), "random_state": Out(64),
             "value_clipped": Out(lanes), "slot_clipped": Out(lanes),
             "external": In(Uop), "external_u": In(signed(bits)), "external_v": In(signed(bits)),
+            "storing": In(1), "stored_lane": In(7),
+            **{f"stored{h}": Out(16) for h in (0, 1)},
             "values": Out(lanes * bits), "values_clipped": Out(lanes), "slot_lanes": Out(lanes),
             "events": Out(Events),
         })
@@ -301,12 +308,16 @@ class Datapath(wiring.Component):
         picked_at = stage.WEIGHT_READ + 4
         slopes = delay(m, slope.slope, picked_at - 2 - Slope.LATENCY, "slope")
         lanes = self.config.lanes
+        storing = delay(m, self.storing, Ram.LATENCY, "storing")
+        stored_lane = delay(m, self.stored_lane, Ram.LATENCY, "stored_lane")
         products = []
         for half in (0, 1):
             weights = getattr(self, f"weight_data{half}")
             index = delay(m, early.lane, stage.WEIGHT_READ + 2 + half, f"lane{half}")
-            code = pick(m, [weights[16 * i:16 * i + 16] for i in range(lanes)], index,
-                        f"weight{half}") & self.code_mask | self.half_code
+            slot = pick(m, [weights[16 * i:16 * i + 16] for i in range(lanes)],
+                        Mux(storing, stored_lane, index), f"weight{half}")
+            m.d.comb += getattr(self, f"stored{half}").eq(slot)
+            code = slot & self.code_mask | self.half_code
             factor = delay(m, slopes, half, f"slope{half}")
             product = Signal(signed(25), name=f"product{half}", reset_less=True)
             m.d.sync += product.eq(code.as_signed() * factor)

@@ -19,7 +19,7 @@ from .list_check import Job
 from .lists import ListUnit
 from .loss import Loss
 from .post import PostProcessor
-from .ram import Ram
+from .ram import DualRam, Ram
 from .selector import Selector
 from .transfer import LocalRead, LocalWrite
 from .uop import Kind
@@ -99,7 +99,7 @@ class Engine(wiring.Component):
         self.lists = ListUnit(config)
         m.submodules.lists = ResetInserter(self.reset_job)(self.lists)
         for half in (0, 1):
-            m.submodules[f"weights{half}"] = Ram(lanes * 16, config.weight_words, 16)
+            m.submodules[f"weights{half}"] = DualRam(lanes * 16, config.weight_words, 16)
         self.weights = [m.submodules.weights0, m.submodules.weights1]
         m.submodules.rows = self.rows = Ram(lanes * bits, config.rows, 2 * bits)
         # Scalars are read in groups of pairs.
@@ -320,18 +320,28 @@ class Engine(wiring.Component):
         ask = Signal()
         take = queue.r_rdy & queue.r_en
         m.d.comb += [
-            read.ready.eq(room != 0), ask.eq(read.valid & read.ready),
+            ask.eq(read.valid & read.ready),
             self.local_data.valid.eq(queue.r_rdy), self.local_data.payload.eq(queue.r_data),
             queue.r_en.eq(self.local_data.ready),
         ]
         m.d.sync += room.eq(room - ask + take)
-        asked = [Signal(name=f"asked_{i}") for i in range(4)]
-        m.d.sync += [asked[0].eq(ask), *(b.eq(a) for a, b in zip(asked, asked[1:]))]
         query_now = Signal(LocalRead, reset_less=True)
-        m.d.sync += query_now.eq(query)
-        storing = asked[0]
+        # A beat of a weight word is four slots, picked one a cycle by what picks DEEP's scalars.
+        storing, of_weight, slot, over = Signal(), Signal(), Signal(2), Signal()
+        m.d.comb += [
+            of_weight.eq(query_now.space == Space.WEIGHT), over.eq(~of_weight | (slot == 3)),
+            read.ready.eq((room != 0) & (~storing | over)),
+        ]
+        m.d.sync += slot.eq(Mux(ask, 0, slot + 1))
+        with m.If(ask):
+            m.d.sync += [query_now.eq(query), storing.eq(1)]
+        with m.Elif(over):
+            m.d.sync += storing.eq(0)
+        column = Mux(query_now.beat >= groups, query_now.beat - groups, query_now.beat)
+        m.d.comb += [datapath.storing.eq(storing),
+                     datapath.stored_lane.eq(Cat(slot, column)[:len(datapath.stored_lane)])]
+        picked_half = delay(m, query_now.beat >= groups, Datapath.PICKED, "picked_half")
         space = delay(m, query_now.space, Ram.LATENCY, "space")
-        column = delay(m, query_now.beat, Ram.LATENCY, "column")
         m.d.comb += [post.bias_enable.eq(storing | post.bias_write),
                      self.lists.store.eq(storing), self.lists.store_entry.eq(query_now.unit)]
         m.d.comb += post.bias_address.eq(Mux(post.bias_write, payload.unit, query_now.unit))
@@ -349,22 +359,20 @@ class Engine(wiring.Component):
             ]
             wanted = getattr(datapath, f"weight_write{half}")
             m.d.comb += [
-                ram.read_address.eq(Mux(storing, query_now.unit, lag)),
+                # A transfer reads and writes weights only while the array rests.
+                ram.read_address.eq(Mux(storing, query_now.unit,
+                                        Mux(to_weight, payload.unit, lag))),
+                ram.load_enable.eq(local), ram.load_data.eq(payload.data.replicate(groups)),
                 getattr(datapath, f"weight_data{half}").eq(ram.read_data),
                 getattr(datapath, f"weight_early{half}").eq(ram.early_data),
-                ram.write_enable.eq(Mux(wanted, datapath.slot_lanes, local)),
-                ram.write_address.eq(Mux(
-                    wanted, getattr(datapath, f"weight_write_address{half}"), payload.unit)),
-                ram.write_data.eq(Mux(wanted, datapath.weight_write_data,
-                                      payload.data.replicate(groups))),
+                ram.write_enable.eq(Mux(wanted, datapath.slot_lanes, 0)),
+                ram.write_address.eq(getattr(datapath, f"weight_write_address{half}")),
+                ram.write_data.eq(datapath.weight_write_data),
             ]
         m.d.comb += [
             self.pairs.read_address.eq(Mux(storing, query_now.unit >> 3, self.group)),
             self.logits.read_address.eq(Mux(storing, query_now.unit, loss.logit_read_address)),
         ]
-        word = Cat(self.weights[0].read_data, self.weights[1].read_data)
-        picked = Signal(64)
-        m.d.comb += picked.eq(word.word_select(column, 64))
         place = delay(m, query_now.unit[:3], Ram.LATENCY, "stored_place")
         stored = self.pairs.read_data.word_select(place, 2 * bits)
         even, odd = stored[:bits].as_signed(), stored[bits:].as_signed()
@@ -373,7 +381,8 @@ class Engine(wiring.Component):
         answer = Signal(64, reset_less=True)
         with m.Switch(space):
             with m.Case(Space.WEIGHT):
-                m.d.sync += answer.eq(picked)
+                m.d.sync += answer.eq(Cat(answer[16:], Mux(picked_half, datapath.stored1,
+                                                           datapath.stored0)))
             with m.Case(Space.BIAS):
                 m.d.sync += answer.eq(post.bias_read_data)
             with m.Case(Space.LOGIT):
@@ -384,7 +393,12 @@ class Engine(wiring.Component):
                 m.d.sync += answer.eq(Cat(value, Const(0, 16), self.lists.stored_id))
             with m.Default():
                 m.d.sync += answer.eq(Cat(*wide))
-        m.d.comb += [queue.w_en.eq(asked[3]), queue.w_data.eq(answer)]
+        m.d.comb += [
+            queue.w_en.eq(delay(m, storing & ~of_weight, Ram.LATENCY + 1, "answered")
+                          | delay(m, storing & of_weight & over, Datapath.PICKED + 1,
+                                  "answered_weight")),
+            queue.w_data.eq(answer),
+        ]
 
     def _elaborate_counters(self, m: Module) -> None:
         datapath, post, loss = self.datapath, self.post, self.loss_unit

@@ -10,7 +10,10 @@ from amaranth.hdl import Const, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["to_verilog"]
+__all__ = ["VERILOG", "to_verilog"]
+
+#: The platform of components that are exported: these may name primitives of the part.
+VERILOG = object()
 
 
 def to_verilog(component: wiring.Component, name: str) -> str:
@@ -36,5 +39,5 @@ def to_verilog(component: wiring.Component, name: str) -> str:
         ports[port] = (
             value.as_value() if isinstance(value, ValueCastable) else value,
             PortDirection.Input if member.flow == wiring.In else PortDirection.Output)
-    return verilog.convert(component, name=name, ports=ports, emit_src=False,
+    return verilog.convert(component, name=name, ports=ports, platform=VERILOG, emit_src=False,
                            strip_internal_attrs=True)

@@ -1,4 +1,4 @@
-"""Simple dual-port block memory with its output register (UG473: DOA_REG)."""
+"""Dual-port block memories with their output register (UG473: DOA_REG)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Ram"]
+__all__ = ["DualRam", "Ram"]
 
 
 class Ram(wiring.Component):
@@ -39,6 +39,7 @@ class Ram(wiring.Component):
                 f"granularity must divide the width {width}, not {self.granularity!r}")
         self.width, self.depth = width, depth
         super().__init__({
+            **self._more_members(width, width // self.granularity),
             "read_address": In(ceil_log2(depth)),
             "read_data": Out(width), "early_data": Out(width),
             "write_enable": In(width // self.granularity),
@@ -46,8 +47,16 @@ class Ram(wiring.Component):
             "write_data": In(width),
         })
 
+    @staticmethod
+    def _more_members(width: int, enables: int) -> dict[str, wiring.Member]:
+        return {}
+
     def elaborate(self, platform) -> Module:
         m = Module()
+        self._elaborate_memory(m)
+        return m
+
+    def _elaborate_memory(self, m: Module) -> memory.Memory:
         m.submodules.memory = ram = memory.Memory(shape=self.width, depth=self.depth, init=[])
         write = ram.write_port(granularity=self.granularity)
         read = ram.read_port()
@@ -58,4 +67,27 @@ class Ram(wiring.Component):
             write.en.eq(self.write_enable),
         ]
         m.d.sync += self.read_data.eq(read.data)
-        return m
+        return ram
+
+
+class DualRam(Ram):
+    """A :class:`Ram` whose reading port writes too (UG473: true dual port, at most 36 bits wide).
+
+    So two writers need no multiplexer. They must not write the same word in the same cycle.
+
+    Members
+    -------
+    load_enable : In, ``width / granularity`` bits. Writes ``load_data`` at ``read_address``.
+    load_data : In.
+    """
+
+    @staticmethod
+    def _more_members(width: int, enables: int) -> dict[str, wiring.Member]:
+        return {"load_enable": In(enables), "load_data": In(width)}
+
+    def _elaborate_memory(self, m: Module) -> memory.Memory:
+        ram = super()._elaborate_memory(m)
+        load = ram.write_port(granularity=self.granularity)
+        m.d.comb += [load.addr.eq(self.read_address), load.data.eq(self.load_data),
+                     load.en.eq(self.load_enable)]
+        return ram

@@ -7,14 +7,17 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
+from .adder import add_five
 
 __all__ = ["Reducer", "stages"]
 
-_FAN_IN = 4
+_FAN_IN = 5
+#: A product of a 16-bit code and an element, whose magnitude is at most 255.
+_PRODUCT_BITS = 24
 
 
 def stages(lanes: int) -> int:
-    """Registered levels of the tree, four values to one at each."""
+    """Registered levels of the tree, five values to one at each."""
     count, width = 0, lanes
     while width > 1:
         width = -(-width // _FAN_IN)
@@ -47,17 +50,19 @@ class Reducer(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        # Products of 16-bit codes and 9-bit elements take 25 bits.
-        width, levels = 26, [[getattr(self, f"sums{half}_{lane}")[:26].as_signed()
-                              for lane in range(self.lanes)] for half in (0, 1)]
+        # Five values take at most three bits more: two adders of three.
+        width, levels = _PRODUCT_BITS, [
+            [getattr(self, f"sums{half}_{lane}")[:_PRODUCT_BITS].as_signed()
+             for lane in range(self.lanes)] for half in (0, 1)]
         for level in range(stages(self.lanes)):
-            width += 2
+            width += 3
             for half in (0, 1):
                 inputs, outputs = levels[half], []
                 for group in range(0, len(inputs), _FAN_IN):
                     part = Signal(signed(width), name=f"tree{half}_{level}_{group // _FAN_IN}",
                                   reset_less=True)
-                    m.d.sync += part.eq(sum(inputs[group:group + _FAN_IN]))
+                    m.d.sync += part.eq(add_five(m, inputs[group:group + _FAN_IN], width,
+                                                 f"five{half}_{level}_{group // _FAN_IN}"))
                     outputs.append(part)
                 levels[half] = outputs
         flags = [self.valid, self.first, self.last]

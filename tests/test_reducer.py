@@ -87,5 +87,5 @@ def test_hundred_lanes(extreme: bool) -> None:
 
 def test_levels() -> None:
     assert [stages(lanes) for lanes in (4, 8, 12, 16, 20, 64, 100, 128)] == [
-        1, 2, 2, 2, 3, 3, 4, 4]
+        1, 2, 2, 2, 2, 3, 3, 4]
     assert bench(4).dut.latency == 3

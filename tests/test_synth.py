@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Fragment
 
 from tangente.boards import report, synth
-from tangente.boards.blocks import BLOCKS, XC7Z020
+from tangente.boards.blocks import BLOCKS, PARTS, XC7Z020
 from tangente.boards.netlist import longest_paths, parse_blif
 from tangente.golden.config import preset
 from tangente.host import cli
@@ -219,12 +219,12 @@ def test_blocks_by_the_lane_are_carried_on(monkeypatch, tmp_path):
 def _result(**figures):
     """Of all blocks, each of the given area."""
     paths = longest_paths(parse_blif(_chain(9)))
-    blocks = tuple(synth.Measured(block.name, synth.Area(**figures), paths) for block in BLOCKS)
+    blocks = tuple(synth.Measured(block.name, synth.Area(**figures), paths) for block in PARTS)
     return synth.Synthesis(CONFIG, XC7Z020, "yosys", "0", blocks, True)
 
 
 def test_what_fits():
-    count, limits = len(BLOCKS), XC7Z020.limits
+    count, limits = len(PARTS), XC7Z020.limits
     most = {name: limits[name] // count for name in limits}
     assert _result(**most).fits
     over = most["lut"] + 1
@@ -244,7 +244,7 @@ def test_docs_and_history(tmp_path):
     report.write_docs(_result(lut=100, ff=10), tmp_path, "first")
     report.write_docs(_result(lut=90, ff=10), tmp_path, "second")
     report.write_docs(_result(lut=80, ff=10), tmp_path, "second")
-    text, count = page.read_text(), len(BLOCKS)
+    text, count = page.read_text(), len(PARTS)
     assert text.startswith("before\n<!-- area:begin -->\n| block | LUT | FF | DSP48E1 | BRAM36 | l")
     assert text.endswith(f"| first | {100 * count:,} | {10 * count} | 0 | 0.0 |\n"
                          f"| second | {80 * count:,} | {10 * count} | 0 | 0.0 |\n"
@@ -323,13 +323,17 @@ def test_the_memories_are_the_engines(monkeypatch):
     """Shape and number of each, from what the engine makes."""
     made = []
 
-    class Recorded(engine.Ram):
-        def __init__(self, *shape):
-            made.append(shape)
-            super().__init__(*shape)
+    def recorded(component):
+        class Recorded(getattr(engine, component)):
+            def __init__(self, *shape):
+                made.append((component, *shape))
+                super().__init__(*shape)
+        monkeypatch.setattr(engine, component, Recorded)
 
-    monkeypatch.setattr(engine, "Ram", Recorded)
+    recorded("Ram")
+    recorded("DualRam")
     Fragment.get(engine.Engine(CONFIG), None).prepare()
-    memories = [block for block in BLOCKS if block.component == "Ram"]
+    memories = [block for block in BLOCKS if block.module == "ram"]
     assert sorted(made) == sorted(shape for block in memories
-                                  for shape in [block.arguments(CONFIG)] * block.copies)
+                                  for shape in [(block.component, *block.arguments(CONFIG))]
+                                  * block.copies)

@@ -1,0 +1,57 @@
+"""Adder of three numbers, at one LUT a bit."""
+
+from __future__ import annotations
+
+import pathlib
+
+from amaranth.hdl import Instance, Module, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .export import VERILOG
+
+__all__ = ["MODEL", "TernaryAdder", "add_five"]
+
+#: The module that the exported Verilog instantiates, to be compiled beside it.
+MODEL = pathlib.Path(__file__).parent / "verilog" / "TernaryAdder.v"
+
+
+class TernaryAdder(wiring.Component):
+    """``sum <= a + b + c``, without a register; wraps modulo 2^width.
+
+    Yosys makes two carry chains of a sum of three, where the 7 series has a form with one (UG474):
+    so exported Verilog names the primitives. Amaranth's own simulator gets the plain sum.
+
+    Members
+    -------
+    a, b, c : In, signed; sum : Out, signed. All of ``width`` bits.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__({**{name: In(signed(width)) for name in "abc"}, "sum": Out(signed(width))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        if platform is VERILOG:
+            m.submodules.adder = Instance(
+                "TernaryAdder", p_WIDTH=self.width, i_a=self.a, i_b=self.b, i_c=self.c,
+                o_sum=self.sum)
+        else:
+            m.d.comb += self.sum.eq(self.a + self.b + self.c)
+        return m
+
+
+def add_five(m: Module, values: list[Value], width: int, name: str) -> Value:
+    """The sum, of ``width`` bits, of one to five signed values: at most two adders deep."""
+    def total(parts: list[Value], wide: int, title: str) -> Value:
+        if len(parts) < 3:
+            return sum(parts[1:], parts[0])
+        m.submodules[title] = adder = TernaryAdder(wide)
+        m.d.comb += [adder.a.eq(parts[0]), adder.b.eq(parts[1]), adder.c.eq(parts[2])]
+        return adder.sum
+
+    first = total(values[:3], width - 1 if len(values) > 3 else width, f"{name}_first")
+    result = Signal(signed(width), name=name)
+    m.d.comb += result.eq(total([first, *values[3:]], width, f"{name}_all"))
+    return result
