@@ -284,7 +284,9 @@ class _Graph:
         for pin, net in cell.pins.items():
             if _is_output(cell.kind, pin):
                 self.starts[net] = _CLOCK_TO_OUT[family]
-                self._through(cell, pin, reads, _LUT, 1)
+                # RAM64M and its like: DOA is read at ADDRA, and so on.
+                port = f"ADDR{pin[2]}" if pin.startswith("DO") else ""
+                self._through(cell, pin, [p for p in reads if p.startswith(port)], _LUT, 1)
             elif not _CLOCKS.match(pin):
                 source = self.net(net)
                 if source not in _CONSTANTS:

@@ -43,7 +43,7 @@ _MORE_LUTS = {"LUT6_2": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, 
 _SYNTHESIS = "synth_xilinx -family xc7 -abc9 -noiopad -noclkbuf -top {name}"
 #: Picoseconds, by the mapper's own delays, that a path may take: about eight LUTs. Where there is
 #: time left, it saves LUTs; else it would make every path as short as it can.
-_PERIOD = 5000
+_PERIOD = 3000
 _SCRIPT = (f"scratchpad -set abc9.D {_PERIOD}; read_verilog {{name}}.v {{models}}; " + _SYNTHESIS
            + " {flatten}; flatten; opt_clean; "
            "tee -q -o stat.json stat -json -tech xilinx; write_blif -gates -param {name}.blif")

@@ -5,7 +5,7 @@ The times of every stage stand in :mod:`tangente.rtl.uop`.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -23,6 +23,7 @@ from .drain import Drain
 from .issue import Issue
 from .lane_unit import LaneUnits
 from .mixer import Mixer
+from .post import SUM_BITS
 from .ram import Ram
 from .reducer import Reducer
 from .rule import Decoder
@@ -34,8 +35,13 @@ __all__ = ["Datapath", "Sums", "SUMS_DEPTH"]
 SUMS_DEPTH = CREDITS
 #: From the issue unit's ``done`` until its last micro-operation has passed every stage.
 EMPTIED = 14
-#: A pair of full-width sums.
-Sums = data.StructLayout({"even": signed(48), "odd": signed(48)})
+#: A pair of sums.
+Sums = data.StructLayout({"even": signed(SUM_BITS), "odd": signed(SUM_BITS)})
+
+
+def _both(even: Value, odd: Value) -> Value:
+    """As :data:`Sums`."""
+    return Cat(even[:SUM_BITS], odd[:SUM_BITS])
 
 
 class Datapath(wiring.Component):
@@ -187,7 +193,7 @@ class Datapath(wiring.Component):
         ]
 
     def _elaborate_array(self, m: Module, is_kind, early, at) -> Signal:
-        """Returns the scalar of MVR and DEEP, two cycles after its micro-operation."""
+        """Returns MVR's scalar, two cycles after its micro-operation."""
         job, bits = self.job, self.config.element_bits
         m.submodules.mixer = mixer = Mixer()
         signs = Signal(reset_less=True)
@@ -198,8 +204,8 @@ class Datapath(wiring.Component):
             mixer.word.eq(early.weight), mixer.signs.eq(signs),
         ]
         both = Signal(2 * bits)
-        m.d.comb += both.eq(Mux(self.issue.carried, delay(m, self.issue.pair, 2, "scanned"),
-                                self.scalar_data))
+        carried = delay(m, self.issue.pair, 2, "scanned")
+        m.d.comb += both.eq(Mux(self.issue.carried, carried, self.scalar_data))
         pair = [both[:bits].as_signed(), both[bits:].as_signed()]
         # UPD leaves a word as it is whose pairs are all zero.
         now = at(2)
@@ -212,7 +218,7 @@ class Datapath(wiring.Component):
         single = Signal(signed(bits))
         m.d.comb += single.eq(Mux(parity, pair[1], pair[0]))
         decoder = self._elaborate_rule(m, is_kind)
-        products = self._elaborate_deep(m, single, early)
+        products = self._elaborate_deep(m, carried[:bits], early)
         m.submodules.array = array = self.array = MacArray(self.config)
         starts = at(stage.OPERANDS)
         m.d.comb += [
@@ -300,10 +306,10 @@ class Datapath(wiring.Component):
                                              now.as_value()))
         return chosen
 
-    def _elaborate_deep(self, m: Module, single: Signal, early) -> list:
+    def _elaborate_deep(self, m: Module, activation: Value, early) -> list:
         """DEEP's scalars, a cycle early: of each half, one lane's weight times its slope."""
         m.submodules.slope = slope = Slope(self.config)
-        m.d.comb += [slope.activation.eq(single), slope.sigmoid.eq(self.job.flags.sigmoid)]
+        m.d.comb += [slope.activation.eq(activation), slope.sigmoid.eq(self.job.flags.sigmoid)]
         # Picked weights stand 4 cycles after the weight's address: WEIGHT_READ + 4.
         picked_at = stage.WEIGHT_READ + 4
         slopes = delay(m, slope.slope, picked_at - 2 - Slope.LATENCY, "slope")
@@ -418,8 +424,8 @@ class Datapath(wiring.Component):
             issue.drain_ready.eq((draining == 0) & (credits >= issue.drain_pairs)),
             self.handed_on.eq((reducer.result_valid | drain.result_valid) & ~self.reset_job),
             fifo.w_en.eq(self.handed_on),
-            fifo.w_data.eq(Mux(reducer.result_valid, Cat(reducer.even, reducer.odd),
-                               Cat(drain.even, drain.odd))),
+            fifo.w_data.eq(Mux(reducer.result_valid, _both(reducer.even, reducer.odd),
+                               _both(drain.even, drain.odd))),
             self.sums.valid.eq(fifo.r_rdy),
             self.sums.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.sums.ready),

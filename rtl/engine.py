@@ -18,6 +18,7 @@ from .descriptor import Descriptor
 from .list_check import Job
 from .lists import ListUnit
 from .loss import Loss
+from .ones import ones
 from .post import PostProcessor
 from .ram import DualRam, Ram
 from .selector import Selector
@@ -37,9 +38,9 @@ _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 def _count_ones(m: Module, bits: Value, name: str) -> Signal:
     """Number of ones in ``bits``, two cycles later."""
     parts = []
-    for first in range(0, len(bits), 12):
-        part = Signal(4, name=f"{name}_{first // 12}", reset_less=True)
-        m.d.sync += part.eq(sum(bits[first:first + 12]))
+    for first in range(0, len(bits), 36):
+        part = Signal(range(37), name=f"{name}_{first // 36}", reset_less=True)
+        m.d.sync += part.eq(ones(bits[first:first + 36]))
         parts.append(part)
     total = Signal(8, name=f"{name}_total", reset_less=True)
     m.d.sync += total.eq(sum(parts))
@@ -150,8 +151,9 @@ class Engine(wiring.Component):
             selector.base.eq(job.yr_base), selector.stride.eq(job.yr_stride),
             selector.tiles.eq(job.tiles), selector.keep.eq(job.k),
             datapath.clear.eq(self.clear), selector.neurons.eq(neurons),
-            neurons.eq(Mux(job.flags.live & (datapath.live < job.p), datapath.live, job.p)),
         ]
+        # Of use from the second cycle of SEL on.
+        m.d.sync += neurons.eq(Mux(job.flags.live & (datapath.live < job.p), datapath.live, job.p))
         m.d.comb += [
             lists.kind.eq(list_job), lists.job.eq(job),
             datapath.external.eq(lists.uop), datapath.external_u.eq(lists.u_scalar),
@@ -238,17 +240,25 @@ class Engine(wiring.Component):
         ]
         self.group = group
         zero = Const(0, bits - 8) if bits > 8 else Const(0, 0)
-        inputs = Cat(Cat(self.inputs.read_data[8 * i:8 * i + min(8, bits)], zero)
-                     for i in range(2 * GROUP))
-        deep_uses_pairs = Signal()
-        m.d.comb += deep_uses_pairs.eq(datapath.kind == Kind.DEEP)
+        from_inputs = Signal(reset_less=True)
+        m.d.sync += from_inputs.eq(job.flags.input & (datapath.kind != Kind.DEEP))
+
+        def scalars(inputs: Value, pairs: Value) -> Value:
+            """A group of the memory that is read."""
+            return Mux(from_inputs, Cat(Cat(inputs[8 * i:8 * i + min(8, bits)], zero)
+                                        for i in range(2 * GROUP)), pairs)
+
+        # One pair is chosen before the output register, so that its way from there is short.
+        early_place = delay(m, scalar_address[:3], Ram.LATENCY - 1, "early_place")
+        early = scalars(self.inputs.early_data, self.pairs.early_data)
+        scalar = Signal(2 * bits, reset_less=True)
+        m.d.sync += scalar.eq(early.word_select(early_place, 2 * bits))
         m.d.comb += [
             self.inputs.read_address.eq(group),
             self.lists.scalar_data.eq(self.pairs.read_data.word_select(place, 2 * bits)),
             self.lists.scalar_beat.eq(self.inputs.read_data.word_select(place[2], 64)),
-            datapath.group_data.eq(Mux(job.flags.input & ~deep_uses_pairs, inputs,
-                                       self.pairs.read_data)),
-            datapath.scalar_data.eq(datapath.group_data.word_select(place, 2 * bits)),
+            datapath.group_data.eq(scalars(self.inputs.read_data, self.pairs.read_data)),
+            datapath.scalar_data.eq(scalar),
             self.slopes.read_address.eq(post.slope_read_address),
             post.slope_read_data.eq(self.slopes.read_data),
             self.slopes.write_enable.eq(post.pair_write_enable),

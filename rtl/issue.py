@@ -134,14 +134,15 @@ class Issue(wiring.Component):
         drained = is_kind[Kind.MVA] | is_kind[Kind.MVR]
 
         # Setup: tiles of Q, one subtraction a cycle.
-        rest, tiles = Signal(12), Signal(12)
+        rest, more, tiles = Signal(12), Signal(), Signal(12)
         pairs = Signal(12)
         m.d.comb += pairs.eq((job.p + 1) >> 1)
 
         self._words = Signal(range(LIVE_MAX // 2 + 1))
         self._word = Signal(data.StructLayout({"weight": _BITS, "even": 1, "odd": 1}))
         m.submodules.below = self._below = LiveList(config)
-        outer_count, middle_count, inner_count = Signal(12), Signal(12), Signal(12)
+        # Of each loop the last place; they stand when the first micro-operation is made.
+        last_outer, last_middle, last_inner = Signal(12), Signal(12), Signal(12)
         outer, middle, inner = Signal(12), Signal(12), Signal(12)
         self._outer = outer
         end_outer, end_middle, end_inner = Signal(), Signal(), Signal()
@@ -156,11 +157,10 @@ class Issue(wiring.Component):
                             Mux(self._below.count == 0, 1, self._below.count)),
             }.items():
                 with m.Case(k):
-                    m.d.comb += [outer_count.eq(loops[0]), middle_count.eq(loops[1]),
-                                 inner_count.eq(loops[2])]
-        m.d.comb += [end_outer.eq(outer + 1 == outer_count),
-                     end_middle.eq(middle + 1 == middle_count),
-                     end_inner.eq(inner + 1 == inner_count)]
+                    m.d.sync += [last_outer.eq(loops[0] - 1), last_middle.eq(loops[1] - 1),
+                                 last_inner.eq(loops[2] - 1)]
+        m.d.comb += [end_outer.eq(outer == last_outer), end_middle.eq(middle == last_middle),
+                     end_inner.eq(inner == last_inner)]
 
         restart, step = Signal(), Signal()
         m.submodules.weight = weight = AddressGenerator()
@@ -294,7 +294,8 @@ class Issue(wiring.Component):
         lists = Signal()
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [rest.eq(job.q), tiles.eq(1), outer.eq(0), middle.eq(0), inner.eq(0)]
+                m.d.sync += [rest.eq(job.q), more.eq(job.q > lanes), tiles.eq(1),
+                             outer.eq(0), middle.eq(0), inner.eq(0)]
                 # The list of those below is made beside OWN, or first if that reads pairs as well.
                 m.d.comb += below.start.eq(self.start & is_kind[Kind.OWN] & (job.tiles != 0))
                 m.d.sync += lists.eq(0)
@@ -303,8 +304,9 @@ class Issue(wiring.Component):
                                          & (job.tiles != 0))
                     m.next = "SETUP"
             with m.State("SETUP"):
-                with m.If(rest > lanes):
-                    m.d.sync += [rest.eq(rest - lanes), tiles.eq(tiles + 1)]
+                with m.If(more):
+                    m.d.sync += [rest.eq(rest - lanes), more.eq(rest > 2 * lanes),
+                                 tiles.eq(tiles + 1)]
                 with m.Elif(~lists | below.done):
                     m.d.comb += [restart.eq(1), begin.eq(~is_kind[Kind.DEEP])]
                     m.d.sync += [running.eq(~self._scanned), scanning.eq(self._scanned)]
@@ -324,9 +326,10 @@ class Issue(wiring.Component):
         self._scanned = Signal()
         own, below = is_kind[Kind.OWN], self._below
         alike = (job.count == 1) | (job.s_stride[:3] == 0)
+        m.d.sync += self._scanned.eq(
+            is_kind[Kind.MVA] | own & job.flags.live
+            | is_kind[Kind.UPD] & alike & (job.count <= SCANNED_SAMPLES))
         m.d.comb += [
-            self._scanned.eq(is_kind[Kind.MVA] | own & job.flags.live | is_kind[Kind.UPD] & alike
-                             & (job.count <= SCANNED_SAMPLES)),
             scanner.start.eq(begin & self._scanned), scanner.update.eq(~is_kind[Kind.MVA]),
             scanner.base.eq(job.s_base), scanner.stride.eq(job.s_stride),
             scanner.pairs.eq(pairs), scanner.samples.eq(Mux(own, 1, job.count)),

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden.config import Config
 from ..golden.flow import GROUP
 from ..golden.isa import LIVE_MAX
+from .ones import ones
 from .scanner import lowest, place, within
 
 __all__ = ["LiveList"]
@@ -41,7 +42,7 @@ class LiveList(wiring.Component):
         super().__init__({
             "start": In(1), "base": In(16), "pairs": In(12),
             "reading": Out(1), "group": Out(16), "group_data": In(2 * GROUP * self.bits),
-            "count": Out(range(LIVE_MAX + 1)), "done": Out(1),
+            "count": Out(range(LIVE_MAX + 1)), "done": Out(1, init=1),
             "entry": In(range(LIVE_MAX)), "neuron": Out(range(LIVE_MAX)),
             "activation": Out(signed(self.bits)), "reset_job": In(1),
         })
@@ -68,18 +69,22 @@ class LiveList(wiring.Component):
             with m.If(last):
                 m.d.sync += active.eq(0)
         pushes, over, takes = Signal(), Signal(), Signal()
-        rest = current.live & (current.live - 1)
+        # How many of the group's are left.
+        left = Signal(range(size + 1))
         m.d.comb += [
-            pushes.eq(held & current.live.any()), over.eq(held & (rest[:size] == 0)),
+            pushes.eq(held & (left != 0)), over.eq(held & (left <= 1)),
             takes.eq(waiting & (over | ~held)),
-            self.done.eq(~active & ~outstanding.any() & ~waiting & ~held),
         ]
+        # A register, since all that waits for the list starts from here.
+        with m.If(over & ~waiting & ~active & ~outstanding.any()):
+            m.d.sync += self.done.eq(1)
         with m.If(held):
-            m.d.sync += current.live.eq(rest)
+            m.d.sync += [current.live.eq(current.live & (current.live - 1)), left.eq(left - 1)]
         with m.If(over):
             m.d.sync += held.eq(0)
         with m.If(takes):
-            m.d.sync += [current.eq(following), held.eq(1), waiting.eq(0)]
+            m.d.sync += [current.eq(following), left.eq(ones(following.live)), held.eq(1),
+                         waiting.eq(0)]
         inside = within(asked_fresh, self.base[:3], asked_last, end[:3])
         with m.If(outstanding[1]):
             values = [self.group_data[k * self.bits:(k + 1) * self.bits] for k in range(size)]
@@ -105,8 +110,9 @@ class LiveList(wiring.Component):
         ]
         m.d.sync += self.count.eq(self.count + pushes)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), fresh.eq(1), row.eq(self.base >> 3), self.count.eq(0),
+            m.d.sync += [active.eq(1), fresh.eq(1), self.done.eq(0), row.eq(self.base >> 3), self.count.eq(0),
                          first.eq(-(self.base[:3] << 1))]
         with m.If(self.reset_job):
-            m.d.sync += [active.eq(0), outstanding.eq(0), waiting.eq(0), held.eq(0)]
+            m.d.sync += [active.eq(0), outstanding.eq(0), waiting.eq(0), held.eq(0),
+                         self.done.eq(1)]
         return m

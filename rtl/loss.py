@@ -165,10 +165,11 @@ class Loss(wiring.Component):
                                              Signal(ADDRESS_BITS))
         tag, issue, index = Signal(_Tag), Signal(), Signal(12)
         m.submodules.targets = targets = Walker()
+        fresh = Signal()        # ``index`` is zero
         begins = (phase == _Pass.MAX) & tag.first
         m.d.comb += [
             issue.eq((phase != _Pass.IDLE) & ~(begins & spacing.any())),
-            tag.index.eq(index), tag.first.eq(index == 0), tag.last.eq(index == last),
+            tag.index.eq(index), tag.first.eq(fresh), tag.last.eq(index == last),
             tag.end.eq(tag.last & (phase != _Pass.MAX) & (samples == 0)),
             self.logit_read_enable.eq(issue),
             self.logit_read_address.eq(address),
@@ -196,10 +197,10 @@ class Loss(wiring.Component):
                 last.eq(Mux(plain, job.p - 1, (job.p - 1)[1:12])),
                 samples.eq(job.count - 1), stride.eq(job.s_stride),
                 first_address.eq(job.s_base), address.eq(job.s_base),
-                following.eq(job.s_base + job.s_stride), index.eq(0), spacing.eq(0),
+                following.eq(job.s_base + job.s_stride), index.eq(0), fresh.eq(1), spacing.eq(0),
             ]
         with m.Elif(issue):
-            m.d.sync += [index.eq(index + 1), address.eq(address + (index[0] | ~squared))]
+            m.d.sync += [index.eq(index + 1), fresh.eq(tag.last), address.eq(address + (index[0] | ~squared))]
             with m.If(begins):
                 m.d.sync += spacing.eq(LOSS_PERIOD - 1)
             with m.If(tag.last):

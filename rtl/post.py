@@ -26,8 +26,10 @@ from .walker import Walker
 
 __all__ = ["SUM_BITS", "PostMode", "PostProcessor"]
 
-#: Width of a sum, as the array's DSP48E1 hold it.
-SUM_BITS = 48
+#: Width of a sum: 4095 products of a 16-bit code and an element take 36.
+SUM_BITS = 40
+#: With the bias, of 16 bits at up to the 31st place.
+_TOTAL_BITS = 48
 #: t x slope, and a bias gradient x 2^8.
 _PRODUCT_BITS = 24
 #: Shifts from here on make nothing but zeros of a product.
@@ -290,7 +292,7 @@ class PostProcessor(wiring.Component):
 
         # Stages 1 to 3: the half for rounding is added while the bias is fetched.
         near, halved = register(signed(23), "bias_near"), register(signed(SUM_BITS + 1), "halved")
-        total = register(signed(SUM_BITS + 1), "total")
+        total = register(signed(_TOTAL_BITS), "total")
         m.d.sync += [
             near.eq(Mux(is_["biased"], bias << self._b_shift[:3], 0)),
             halved.eq(delay(m, self.sums.payload[name], 1, f"sum_{name}") + self._half),
@@ -298,7 +300,7 @@ class PostProcessor(wiring.Component):
                      + (near << (self._b_shift[3:] << 3))),
         ]
         # Stages 4 to 6.
-        m.submodules[f"sum_rounder_{name}"] = rounder = Rounder(SUM_BITS + 1)
+        m.submodules[f"sum_rounder_{name}"] = rounder = Rounder(_TOTAL_BITS)
         m.d.comb += [rounder.value.eq(total), rounder.shift.eq(self._shift)]
         t, clipped = register(signed(16), "t"), register(1, "clipped")
         clamped, saturated = saturate(rounder.result, 16)

@@ -103,6 +103,8 @@ class Scanner(wiring.Component):
             if k == GROUP - 1:
                 parts = [(self.tiles << 3) - self.tiles]
             m.d.sync += multiple.eq(sum(parts) if parts else 0)
+        self._tiles_less = Signal(12, reset_less=True)
+        m.d.sync += self._tiles_less.eq(self.tiles - 1)
         bits = 2 * self.config.element_bits
         m.submodules.store = self.store = Memory(
             shape=unsigned(GROUP * bits), depth=2 * SCANNED_SAMPLES, init=[])
@@ -136,14 +138,15 @@ class Scanner(wiring.Component):
         self._wide, self._next = Signal(), Signal(2)
         m.d.comb += [self._wide.eq(samples > SCANNED_SAMPLES // 2),
                      self._next.eq(Mux(self._wide, 2, 1))]
-        end = Signal(_ADDRESS)
         ready = Signal()
-        last_row, last_tile, last_sample = Signal(), Signal(), Signal()
+        # The sample's last pair.
+        pairs_less, end = Signal(12, reset_less=True), Signal(_ADDRESS)
+        last_row, last_tile = Signal(), Signal()
+        # The sample that comes after this one, and whether that is the first again.
+        next_sample, last_sample, samples_less = Signal(12), Signal(), Signal(12, reset_less=True)
+        m.d.sync += [pairs_less.eq(self.pairs - 1), samples_less.eq(samples - 1)]
         m.d.comb += [
-            # UPD walks over samples that lie alike in their groups.
-            end.eq(address + self.pairs - 1),
-            last_tile.eq(self.update | (tile + 1 == self.tiles)),
-            last_sample.eq(sample + 1 == samples),
+            last_tile.eq(self.update | (tile == self._tiles_less)),
             ready.eq(active & Mux(self.update, (sample != 0) | ~self._busy.bit_select(bank, 1),
                                   self._room)),
             self.row.eq(row),
@@ -153,30 +156,35 @@ class Scanner(wiring.Component):
         # The next of the listed samples.
         listed_row = Signal(16)
         m.d.comb += [
-            offset.addr.eq(Mux(opens | last_sample, 0, sample + 1)),
+            offset.addr.eq(Mux(opens, 0, next_sample)),
             listed_row.eq(group + (last_sample & ~opens) + offset.data),
         ]
         with m.If(self.start):
             m.d.sync += [active.eq(~self.wanted), fresh.eq(1), sample.eq(0), tile.eq(0),
                          bank.eq(0), address.eq(self.base), row.eq(self.base >> 3),
-                         group.eq(self.base >> 3)]
-        with m.Elif(opens):
+                         group.eq(self.base >> 3), end.eq(self.base + self.pairs - 1)]
+        with m.If(self.start | opens):
+            m.d.sync += [last_sample.eq(samples == 1), next_sample.eq(samples != 1)]
+        with m.Elif(ready & (self.update | last_row & last_tile)):
+            on = next_sample == samples_less
+            m.d.sync += [sample.eq(next_sample), last_sample.eq(on),
+                         next_sample.eq(Mux(on, 0, next_sample + 1))]
+        # UPD walks over samples that lie alike in their groups: address and end stay.
+        with m.If(opens & ~self.start):
             m.d.sync += [active.eq(samples != 0), row.eq(listed_row)]
-        with m.Elif(ready & ~self.update):
+        with m.Elif(ready & ~self.update & ~self.start):
             m.d.sync += [row.eq(row + 1), fresh.eq(last_row)]
             with m.If(last_row):
                 following = Signal(_ADDRESS)
                 m.d.comb += following.eq(address + Mux(last_tile, self.stride, 0))
                 m.d.sync += [tile.eq(Mux(last_tile, 0, tile + 1)), address.eq(following),
-                             row.eq(following >> 3)]
-                with m.If(last_tile):
-                    m.d.sync += sample.eq(sample + 1)
-                    with m.If(last_sample):
-                        m.d.sync += active.eq(0)
-        with m.Elif(ready):
-            m.d.sync += [row.eq(row + (self.stride >> 3)), sample.eq(sample + 1)]
+                             end.eq(following + pairs_less), row.eq(following >> 3)]
+                with m.If(last_tile & last_sample):
+                    m.d.sync += active.eq(0)
+        with m.Elif(ready & ~self.start):
+            m.d.sync += row.eq(row + (self.stride >> 3))
             with m.If(last_sample):
-                m.d.sync += [row.eq(group + 1), group.eq(group + 1), sample.eq(0), fresh.eq(0),
+                m.d.sync += [row.eq(group + 1), group.eq(group + 1), fresh.eq(0),
                              bank.eq(bank + self._next)]
                 with m.If(last_row):
                     m.d.sync += active.eq(0)
@@ -274,10 +282,11 @@ class Scanner(wiring.Component):
         current, held, slot = Signal(self._row), Signal(), Signal(range(depth))
         self._product_last_tile = current.last_tile
         fresh = Signal()
-        rest = Signal(GROUP)
+        # What is left of it after the next pair; so that the end shows in the same cycle.
+        rest, turn = Signal(GROUP), Signal(GROUP)
         empties, ends, go, over, load = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            rest.eq(current.live & (current.live - 1)),
+            turn.eq(Mux(load, read.data.live, rest)),
             empties.eq(rest == 0), ends.eq(empties & current.ends),
             go.eq(held & ~(ends & self.hold) & ~self.update), over.eq(go & empties),
             load.eq((over | ~held) & (waiting != 0)),
@@ -288,6 +297,8 @@ class Scanner(wiring.Component):
         ]
         with m.If(go):
             m.d.sync += [current.live.eq(rest), fresh.eq(ends)]
+        with m.If(go | load):
+            m.d.sync += rest.eq(turn & (turn - 1))
         with m.If(over):
             m.d.sync += held.eq(0)
         with m.If(load):
@@ -369,13 +380,13 @@ class Scanner(wiring.Component):
             ]
         held, current = Signal(), Signal.like(following)
         mask, tile = Signal(samples), Signal(12)
-        rest = Signal(samples)
+        rest, turn = Signal(samples), Signal(samples)
         ends, last_tile, go, over, load = Signal(), Signal(), Signal(), Signal(), Signal()
         finished, running = Signal(), Signal()
         self._update_last_tile = last_tile
         m.d.comb += [
-            rest.eq(mask & (mask - 1)), ends.eq(rest == 0),
-            last_tile.eq(tile + 1 == self.tiles),
+            turn.eq(Mux(load, following.mask, Mux(ends, current.mask, rest))), ends.eq(rest == 0),
+            last_tile.eq(tile == self._tiles_less),
             go.eq(held & ~(ends & self.hold)), over.eq(go & ends & last_tile),
             load.eq(fetched & (over | ~held)),
             # The job ends with a step of its own.
@@ -383,14 +394,15 @@ class Scanner(wiring.Component):
         ]
         fresh = Signal()
         with m.If(go):
-            m.d.sync += [mask.eq(rest), fresh.eq(ends)]
+            m.d.sync += fresh.eq(ends)
             with m.If(ends):
-                m.d.sync += [mask.eq(current.mask), tile.eq(tile + 1)]
+                m.d.sync += tile.eq(tile + 1)
+        with m.If(go | load):
+            m.d.sync += [mask.eq(turn), rest.eq(turn & (turn - 1))]
         with m.If(over):
             m.d.sync += held.eq(0)
         with m.If(load):
-            m.d.sync += [mask.eq(following.mask), current.eq(following), held.eq(1), tile.eq(0),
-                         fetched.eq(0)]
+            m.d.sync += [current.eq(following), held.eq(1), tile.eq(0), fetched.eq(0)]
         with m.If(finished):
             m.d.sync += running.eq(0)
         for b in banks:

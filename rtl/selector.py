@@ -1,6 +1,6 @@
 """Selection of the gradient registers, in place on rows: twin of tangente.golden.selector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
@@ -17,6 +17,8 @@ from tangente.golden.timing import (
     selection_digits,
     selection_resident,
 )
+
+from .ones import ones, table
 
 __all__ = ["Selector"]
 
@@ -60,23 +62,6 @@ def _shorten(value: Value, width: int) -> Value:
     """A negative ``value``, or the least of so many bits if it is below; otherwise zero."""
     low = value[:width - 1]
     return Cat(low & value[width - 1:].all().replicate(len(low)), value[-1]).as_signed()
-
-
-def _table(word: Value, function: Callable[[int], int]) -> Value:
-    """Bit 0 of ``function`` of ``word``, as a table: adders of so few bits would cost more."""
-    entries = sum((function(i) & 1) << i for i in range(1 << len(word)))
-    return Const(entries, 1 << len(word)).bit_select(word, 1)
-
-
-def _ones(bits: Value) -> Value:
-    """How many ``bits`` are set: six become three in tables, and these are added."""
-    groups = [bits[i:i + 6] for i in range(0, len(bits), 6)]
-    counts = [Cat(_table(group, lambda word, place=place: word.bit_count() >> place)
-                  for place in range(bits_for(len(group))))
-              for group in groups]
-    while len(counts) > 1:
-        counts = [sum(counts[i + 1:i + 3], counts[i]) for i in range(0, len(counts), 3)]
-    return counts[0]
 
 
 def _delay(m: Module, value, cycles: int) -> list:
@@ -174,7 +159,7 @@ class Selector(wiring.Component):
         m.d.sync += self._time.eq(self._time + 1)
         slot, row = self._addresses(m)
         slots = _delay(m, slot, _ENTER)
-        digits = self._magnitudes(m, slots[_ENTER - 1].head)
+        digits, counted = self._magnitudes(m, slots[_ENTER - 1].head)
 
         # What is still to be kept, below zero; a neuron has no more values than its memory.
         most = (1 << bits_for(min(255, self.config.rows) * self.config.lanes)) - 1
@@ -186,7 +171,6 @@ class Selector(wiring.Component):
         now = slots[_ENTER]
         high, low = digits[0]
         lanes = _Lanes(high, low, Const(0), Const(0))
-        counted = [high | low, high, high & low]
         for index in range(self.digits):
             stages = _delay(m, now, self.steps[-1] - 1)
             digit, left = self._decide(m, index, stages, counted, left)
@@ -234,8 +218,10 @@ class Selector(wiring.Component):
             ]
         return slot, row
 
-    def _magnitudes(self, m: Module, head: Value) -> list[tuple[Value, Value]]:
-        """The digits (high bits, low bits) of a beat's lanes."""
+    def _magnitudes(self, m: Module,
+                    head: Value) -> tuple[list[tuple[Value, Value]], list[Value]]:
+        """The digits (high bits, low bits) of a beat's lanes; those whose first is at least 1, 2, 3.
+        """
         bits, share = self.config.element_bits, self.share
         held = Signal.like(self.read_data, reset_less=True)
         beat = Signal(range(self.beats))
@@ -258,14 +244,21 @@ class Selector(wiring.Component):
             values.append(value)
         # The negative of a number: every bit above the lowest one is inverted.
         magnitude: list[Value] = []
-        ones: Value = Const(0, share)
+        early: list[Value] = []
+        below: Value = Const(0, share)
         for bit, value in enumerate(values[:-1]):
             absolute = Signal(share, name=f"magnitude_{bit}", reset_less=True)
-            m.d.sync += absolute.eq(value ^ values[-1] & ones)
-            ones = ones | value
+            early.append(value ^ values[-1] & below)
+            m.d.sync += absolute.eq(early[-1])
+            below = below | value
             magnitude.append(absolute)
-        magnitude += [Const(0, share)] * (len(magnitude) % 2)
-        return list(zip(magnitude[::-2], magnitude[-2::-2]))
+        for values in (magnitude, early):
+            values += [Const(0, share)] * (len(values) % 2)
+        low, high = early[-2:]
+        reached = [Signal(share, name=f"reach_0_{least}", reset_less=True) for least in (1, 2, 3)]
+        m.d.sync += [signal.eq(value) for signal, value in
+                     zip(reached, (high | low, high, high & low))]
+        return list(zip(magnitude[::-2], magnitude[-2::-2])), reached
 
     def _decide(self, m: Module, index: int, stages: list, counted: list[Value],
                 left: Signal) -> tuple[Signal, Signal]:
@@ -280,7 +273,7 @@ class Selector(wiring.Component):
             total = Signal.like(left, name=f"sum_{index}_{least}", reset_less=True)
             following = Signal.like(left, name=f"following_{index}_{least}")
             m.d.comb += following.eq(Mux(after.first, left, total) + count)
-            m.d.sync += [count.eq(_ones(lanes)), total.eq(following)]
+            m.d.sync += [count.eq(ones(lanes)), total.eq(following)]
             reached.append(~following[-1])
             sums.append(total)
         before = Signal.like(left, name=f"before_{index}", reset_less=True)
@@ -391,7 +384,7 @@ class Selector(wiring.Component):
                 ties = Signal(range(_LEAF * leaf + 1), name=f"ties_{branch}_{leaf}",
                               reset_less=True)
                 if leaf:
-                    m.d.sync += ties.eq(_ones(part[:_LEAF * leaf]))
+                    m.d.sync += ties.eq(ones(part[:_LEAF * leaf]))
                 (before if leaf < leaves else branches).append(ties)
         total = sum(branches, Const(0, 1))
         rest, after = (Signal.like(left, name=name, reset_less=True) for name in ("rest", "after"))
@@ -421,7 +414,7 @@ class Selector(wiring.Component):
                 lies = excess[lane // _SIZE] + places[leaf]
                 few = Signal(range(_LEAF + 1), name=f"few_{leaf}")
                 m.d.comb += few.eq(Mux(lies[-1], Mux(lies < -_LEAF, _LEAF, -lies), 0))
-            first = _table(Cat(tied[lane - place:lane], few), lambda word, place=place:
+            first = table(Cat(tied[lane - place:lane], few), lambda word, place=place:
                            (word & (1 << place) - 1).bit_count() < word >> place)
             m.d.sync += flags[lane].eq(above[lane] | tied[lane] & first)
         return flags

@@ -6,7 +6,7 @@ tensor instruction waits in execute until the one before is over.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -119,13 +119,29 @@ class Sequencer(wiring.Component):
         with m.Elif(self.error_write & ~bus_error.any()):
             m.d.sync += bus_error.eq(Cause.BUS_WRITE)
 
-        refused = self._elaborate_checks(m, op, imm)
-        transfer_cause, command_ready = self._elaborate_transfer(m, op, imm)
+        # What is asked for, and whether it may be: decoded while it is checked.
+        kind = {name: Signal(name=f"is_{name}") for name in (
+            "scalar", "tensor", "transfer", "wait", "halt")}
+        m.d.sync += [
+            kind["scalar"].eq(
+                op.matches(Op.SET, Op.SETH, Op.ADD, Op.DBNZ, Op.BZE) & legal_rd
+                | op.matches(Op.MOV, Op.XOR) & legal_rd & legal_rs
+                | (op == Op.BLT) & (legal_rd | (rd == Reg.MAX_ERROR)) & legal_rs
+                | (op == Op.JMP)),
+            kind["tensor"].eq(op.matches(*OPERANDS)),
+            kind["transfer"].eq(op.matches(Op.LOAD, Op.STORE)),
+            kind["wait"].eq((op == Op.WAIT) & (imm == 0)), kind["halt"].eq(op == Op.HALT),
+        ]
+        refused, cause = self._elaborate_checks(m, op, imm)
+        transfer_refused, transfer_cause, command_ready = self._elaborate_transfer(m, op, imm)
         # Where the instructions are that the array and the post-processing unit work on.
         array_pc, post_pc = Signal(20), Signal(20)
         beside = (imm & Flag.BESIDE).any()
-        units_busy = Mux(beside & (op != Op.BUP), self.array_busy, Mux(
-            beside & (op == Op.BUP), self.post_busy, self.engine_busy))
+        beside_array, beside_post = Signal(), Signal()
+        m.d.sync += [beside_array.eq(beside & (op != Op.BUP)),
+                     beside_post.eq(beside & (op == Op.BUP))]
+        units_busy = Mux(beside_array, self.array_busy,
+                         Mux(beside_post, self.post_busy, self.engine_busy))
         flush = self.flush = Signal(_FLUSH_BITS)
         fault_pending = self.fault_pending = Signal()
         reads_max_error = Signal()
@@ -176,58 +192,40 @@ class Sequencer(wiring.Component):
                     m.d.sync += state.eq(State.EXECUTE)
             with m.Case(State.EXECUTE):
                 self._elaborate_scalar(m, op, imm, a, b, result, writes, next_pc)
-                with m.Switch(op):
-                    with m.Case(Op.HALT):
-                        with m.If(~self.transfer_busy):
-                            halt(Mux(bus_error != 0, bus_error, Cause.DONE))
-                        with m.Elif(~self.engine_busy):
-                            m.d.comb += self.waiting.eq(1)
-                    with m.Case(Op.SET, Op.SETH, Op.ADD, Op.DBNZ, Op.BZE):
-                        with m.If(legal_rd):
+                with m.If(kind["scalar"]):
+                    m.d.comb += advance.eq(1)
+                with m.Elif(kind["tensor"]):
+                    with m.If(refused):
+                        halt(cause)
+                    with m.Elif(~units_busy & ~fault_pending):
+                        m.d.comb += [self.engine_start.eq(1), advance.eq(1)]
+                        with m.If((op != Op.BUP) & (op != Op.LOSS)):
+                            m.d.sync += array_pc.eq(pc)
+                        with m.If(op.matches(Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)):
+                            m.d.sync += post_pc.eq(pc)
+                with m.Elif(kind["transfer"]):
+                    with m.If(transfer_refused):
+                        halt(transfer_cause)
+                    with m.Elif(command_ready):
+                        m.d.comb += self.command.valid.eq(1)
+                        with m.If(self.command.ready):
                             m.d.comb += advance.eq(1)
-                        with m.Else():
-                            halt(Cause.ILLEGAL)
-                    with m.Case(Op.MOV, Op.XOR):
-                        with m.If(legal_rd & legal_rs):
-                            m.d.comb += advance.eq(1)
-                        with m.Else():
-                            halt(Cause.ILLEGAL)
-                    with m.Case(Op.BLT):
-                        with m.If((legal_rd | (rd == Reg.MAX_ERROR)) & legal_rs):
-                            m.d.comb += advance.eq(1)
-                        with m.Else():
-                            halt(Cause.ILLEGAL)
-                    with m.Case(Op.JMP):
+                            m.d.sync += synchronous.eq((op == Op.STORE)
+                                                       | (imm[:15] > Space.TARGET))
+                    with m.Elif(self.transfer_busy):
+                        m.d.comb += self.waiting.eq(1)
+                with m.Elif(kind["wait"]):
+                    with m.If(~self.transfer_busy):
                         m.d.comb += advance.eq(1)
-                    with m.Case(*OPERANDS):
-                        with m.If(refused != 0):
-                            halt(refused)
-                        with m.Elif(~units_busy & ~fault_pending):
-                            m.d.comb += [self.engine_start.eq(1), advance.eq(1)]
-                            with m.If((op != Op.BUP) & (op != Op.LOSS)):
-                                m.d.sync += array_pc.eq(pc)
-                            with m.If(op.matches(Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)):
-                                m.d.sync += post_pc.eq(pc)
-                    with m.Case(Op.LOAD, Op.STORE):
-                        with m.If(transfer_cause != 0):
-                            halt(transfer_cause)
-                        with m.Elif(command_ready):
-                            m.d.comb += self.command.valid.eq(1)
-                            with m.If(self.command.ready):
-                                m.d.comb += advance.eq(1)
-                                m.d.sync += synchronous.eq((op == Op.STORE)
-                                                           | (imm[:15] > Space.TARGET))
-                        with m.Elif(self.transfer_busy):
-                            m.d.comb += self.waiting.eq(1)
-                    with m.Case(Op.WAIT):
-                        with m.If(imm != 0):
-                            halt(Cause.ILLEGAL)
-                        with m.Elif(~self.transfer_busy):
-                            m.d.comb += advance.eq(1)
-                        with m.Else():
-                            m.d.comb += self.waiting.eq(1)
-                    with m.Default():
-                        halt(Cause.ILLEGAL)
+                    with m.Else():
+                        m.d.comb += self.waiting.eq(1)
+                with m.Elif(kind["halt"]):
+                    with m.If(~self.transfer_busy):
+                        halt(Mux(bus_error != 0, bus_error, Cause.DONE))
+                    with m.Elif(~self.engine_busy):
+                        m.d.comb += self.waiting.eq(1)
+                with m.Else():
+                    halt(Cause.ILLEGAL)
                 with m.If(advance):
                     m.d.sync += pc.eq(next_pc)
                     m.d.sync += state.eq(State.FETCH)
@@ -296,33 +294,59 @@ class Sequencer(wiring.Component):
                     m.d.comb += next_pc.eq(imm[6:])
 
     def _elaborate_checks(self, m: Module, op, imm):
-        """The cause for which a tensor instruction is refused, or 0; registered values only."""
+        """Whether a tensor instruction is refused, and the cause, a cycle later."""
         registers, config = self.registers, self.config
-        in_count = {reg: (registers[reg][12:] == 0) & (registers[reg] != 0)
+
+        def held(name: str, value) -> Signal:
+            """``value`` of registers alone, which stand for cycles before it is asked for."""
+            signal = Signal(name=name, reset_less=True)
+            m.d.sync += signal.eq(value)
+            return signal
+
+        def nonzero_below(reg: Reg, end: int) -> Value:
+            return (registers[reg] != 0) & (registers[reg] < end)
+
+        in_count = {reg: held(f"count_{reg.name}", nonzero_below(reg, 1 << 12))
                     for reg in (Reg.COUNT, Reg.P, Reg.Q)}
+        in_place = {reg: held(f"place_{reg.name}", registers[reg][16:] == 0)
+                    for reg in dict.fromkeys(reg for _, bases, _ in OPERANDS.values()
+                                             for reg in bases)}
+        in_shift = {reg: held(f"shift_{reg.name}", registers[reg][5:] == 0)
+                    for reg in dict.fromkeys(reg for *_, shifts in OPERANDS.values()
+                                             for reg in shifts)}
         n, acc = registers[Reg.CODE_BITS], registers[Reg.ACC_BITS]
         event, master = (imm & Flag.EVENT).any(), (imm & Flag.MASTER).any()
         asymm = registers[Reg.ASYMM]
-        formatted = ((n >= 2) & (n <= 16) & (acc <= 12) & (n[:5] + acc[:4] <= 16)
-                     & (asymm <= 1) & ((n <= 15) | (asymm == 0)))
+        formatted = held("formatted", (n >= 2) & (n <= 16) & (acc <= 12)
+                         & (n[:5] + acc[:4] <= 16)
+                         & (asymm <= 1) & ((n <= 15) | (asymm == 0)))
         # The shift of a rule other than the event's goes down to the code's place in the slot.
-        down = registers[Reg.SHIFT][:5] + 16 - (n[:5] + Mux(master, acc[:4], 0))[:5]
-        rule = ~(event & master) & ((acc != 0) | ~(event | master)) & (event | (down < 32))
-        kept = (registers[Reg.K] != 0) & (registers[Reg.K] <= config.toper_registers)
-        lengths = [(registers[reg] != 0) & (registers[reg] <= config.toper_registers)
-                   | ~(imm & flag).any() for reg, flag in (
-            (Reg.F_STRIDE, Flag.OWN), (Reg.V_STRIDE, Flag.SHARED), (Reg.R_STRIDE, Flag.LISTS))]
+        down, down_master = (
+            held(f"down_{name}", registers[Reg.SHIFT][:5] + 16 - (n[:5] + below)[:5] < 32)
+            for name, below in (("code", 0), ("master", acc[:4])))
+        accumulates = held("accumulates", acc != 0)
+        rule = (~(event & master) & (accumulates | ~(event | master))
+                & (event | Mux(master, down_master, down)))
+        most = config.toper_registers + 1
+        kept = held("kept", nonzero_below(Reg.K, most))
+        lengths = [held(f"length_{reg.name}", nonzero_below(reg, most)) | ~(imm & flag).any()
+                   for reg, flag in ((Reg.F_STRIDE, Flag.OWN), (Reg.V_STRIDE, Flag.SHARED),
+                                     (Reg.R_STRIDE, Flag.LISTS))]
+        in_list = {reg: held(f"list_{reg.name}", registers[reg] <= LIVE_MAX)
+                   for reg in (Reg.P, Reg.Q)}
+        no_tiles = held("no_tiles", registers[Reg.TILES] == 0)
+        few_tiles = held("few_tiles", registers[Reg.TILES] < 256)
         further = {
             Op.UPD: rule,
             Op.SCT: rule & kept,
             Op.SRT: kept,
             Op.TOP: (kept & Cat(lengths).all()
-                     & (registers[Reg.P] < config.queue_entries)),
-            Op.LOSS: (registers[Reg.P] <= config.max_outputs) & (registers[Reg.MANTISSA] < 256),
-            Op.DRV: ((registers[Reg.TILES] < 256)
-                     & (~(imm & Flag.LIVE).any() | (registers[Reg.P] <= LIVE_MAX))
-                     & ((registers[Reg.TILES] == 0) | (registers[Reg.Q] <= LIVE_MAX))),
-            Op.SEL: (registers[Reg.TILES] != 0) & (registers[Reg.TILES] < 256),
+                     & held("queued", registers[Reg.P] < config.queue_entries)),
+            Op.LOSS: held("outputs", (registers[Reg.P] <= config.max_outputs)
+                          & (registers[Reg.MANTISSA] < 256)),
+            Op.DRV: (few_tiles & (~(imm & Flag.LIVE).any() | in_list[Reg.P])
+                     & (no_tiles | in_list[Reg.Q])),
+            Op.SEL: ~no_tiles & few_tiles,
         }
         legal, fits = Signal(), Signal()
         with m.Switch(op):
@@ -332,19 +356,20 @@ class Sequencer(wiring.Component):
                     if operation in (Op.MVA, Op.MVD, Op.MVR):
                         legal_flags &= imm[:2] != 3
                     checks = [in_count[reg] for reg in counts]
-                    checks += [registers[reg][16:] == 0 for reg in bases]
-                    checks += [registers[reg][5:] == 0 for reg in shifts]
+                    checks += [in_place[reg] for reg in bases]
+                    checks += [in_shift[reg] for reg in shifts]
                     if operation in FORMATTED:
                         checks.append(formatted)
                     if operation in further:
                         checks.append(further[operation])
                     m.d.comb += [legal.eq(legal_flags), fits.eq(Cat(checks).all())]
-        cause = Signal(8)
-        m.d.sync += cause.eq(Mux(legal, Mux(fits, 0, Cause.OPERAND), Cause.ILLEGAL))
-        return cause
+        refused, cause = Signal(), Signal(8)
+        m.d.sync += [refused.eq(~(legal & fits)),
+                     cause.eq(Mux(legal, Cause.OPERAND, Cause.ILLEGAL))]
+        return refused, cause
 
     def _elaborate_transfer(self, m: Module, op, imm):
-        """Fills ``command``; returns the cause for which it is refused, and that it may go."""
+        """Fills ``command``; whether it is refused, the cause, and that it may go."""
         registers, config = self.registers, self.config
         length, local = registers[Reg.LENGTH], registers[Reg.LOCAL]
         beats, limit, legal = Signal(24), Signal(18), Signal()
@@ -359,12 +384,11 @@ class Sequencer(wiring.Component):
                                           & (~beside | (space <= Space.TARGET)),
                                           (space in STORABLE) & ~beside))]
         fits = (length != 0) & (length[16:] == 0) & (local[16:] == 0)
-        cause = Signal(8)
+        refused, cause = Signal(), Signal(8)
         beats_now = Signal(24)
         m.d.sync += [
-            cause.eq(Mux(~legal, Cause.ILLEGAL, Mux(
-                ~fits, Cause.OPERAND,
-                Mux(local[:16] + length[:16] > limit, Cause.ADDRESS, 0)))),
+            refused.eq(~legal | ~fits | (local[:16] + length[:16] > limit)),
+            cause.eq(Mux(~legal, Cause.ILLEGAL, Mux(~fits, Cause.OPERAND, Cause.ADDRESS))),
             beats_now.eq(beats),
         ]
         m.d.comb += [
@@ -377,4 +401,4 @@ class Sequencer(wiring.Component):
         free = Signal()
         # What an instruction before it still reads must not be overwritten.
         m.d.comb += free.eq(~self.transfer_busy & (beside | ~self.engine_busy))
-        return cause, free
+        return refused, cause, free

@@ -16,7 +16,7 @@ from tangente.golden.config import PRESETS, Config
 from tangente.golden.isa import Cause, Flag, Op, Post, Reg
 from tangente.golden.state import State
 from tangente.golden.tensor import Fault, _Tensor, execute
-from tangente.rtl.post import PostMode, PostProcessor
+from tangente.rtl.post import SUM_BITS, PostMode, PostProcessor
 
 CONFIGS = {"tiny": PRESETS["tiny"],
            # Every odd case: six pairs a row (no power of two), narrow elements.
@@ -214,13 +214,15 @@ def _operands(config: Config, job: Job) -> np.ndarray:
     sums = rng.integers(-limit, limit)
     kind, shift = rng.integers(0, 8, shape), job.registers[Reg.SHIFT]
     sums = np.where(kind < 2, (sums >> shift << shift) | 1 << shift >> 1, sums)
-    if job.sum_bits == 47:
+    top = 1 << SUM_BITS - 1
+    if job.sum_bits == SUM_BITS - 1:
         # The largest, above which half and bias still have room.
-        sums = np.where(kind == 4, np.where(sums < 0, -1 << 47, (1 << 47) - 1), sums)
+        sums = np.where(kind == 4, np.where(sums < 0, -top, top - 1), sums)
     # The most negative codes, which saturate: of t, and of an error.
-    sums = np.where(kind == 2, -1 << 15 + shift, sums)
+    sums = np.where(kind == 2, np.maximum(-1 << 15 + shift, -top), sums)
     second = min(job.registers[Reg.SHIFT2], 7)
-    return np.where(kind == 3, -1 << config.element_bits - 1 + shift + second, sums)
+    return np.where(kind == 3, np.maximum(-1 << config.element_bits - 1 + shift + second, -top),
+                    sums)
 
 
 def _golden(job: Job, state: State, operands: np.ndarray) -> dict[str, int]:
@@ -308,7 +310,7 @@ def _jobs(draw, config: Config) -> Job:
                                            st.just(config.bias_pairs - pairs)))
     return Job(mode, flags, width, count, registers, draw(st.integers(0, 2**32 - 1)),
                draw(st.sampled_from([0.0, 0.0, 0.3, 0.8])),
-               draw(st.sampled_from([8, 20, 30, 38, 47])))
+               draw(st.sampled_from([8, 20, 30, 36, SUM_BITS - 1])))
 
 
 def _settings(examples: int) -> settings:
