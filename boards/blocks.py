@@ -56,6 +56,9 @@ class Block:
     per_lane : its area grows by the lane: a few lanes tell that of all.
     copies : how many the engine has.
     place : of its instances in the accelerator, a regular expression.
+    period : picoseconds, by the mapper's own delays, that a path may take. Where there is time
+        left it saves LUTs; else it would make every path as short as it can. Chosen so that none
+        takes more than eight LUTs.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Block:
     per_lane: bool = False
     copies: int = 1
     place: str = ""
+    period: int = 5000
 
     def make(self, config: Config) -> Any:
         """The component, to be elaborated."""
@@ -85,7 +89,7 @@ BLOCKS = (
     Block("Drain", "drain", "Drain", place="engine.datapath.drain"),
     Block("Issue", "issue", "Issue", place="engine.datapath.issue"),
     Block("Mixer", "mixer", "Mixer", lambda config: (), place="engine.datapath.mixer"),
-    Block("Selector", "selector", "Selector", place="engine.selector"),
+    Block("Selector", "selector", "Selector", place="engine.selector", period=3000),
     Block("ListUnit", "lists", "ListUnit", place="engine.lists"),
     Block("PostProcessor", "post", "PostProcessor", place="engine.post"),
     Block("Loss", "loss", "Loss", place="engine.loss_unit"),

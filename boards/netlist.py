@@ -69,7 +69,7 @@ class Netlist:
         return counts
 
     def without(self, boxed: Callable[[str], bool]) -> Netlist:
-        """The netlist less the cells of such kinds: what they drove are inputs, the rest outputs."""
+        """The netlist less cells of such kinds: what they drove are inputs, the rest outputs."""
         boxes = [cell for cell in self.cells if boxed(cell.kind)]
         cells = [cell for cell in self.cells if not boxed(cell.kind)]
         driven = {cell.pins[pin] for cell in cells for pin in cell.pins

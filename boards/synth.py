@@ -41,10 +41,7 @@ _MORE_LUTS = {"LUT6_2": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, 
               "RAM256X1S": 4}
 #: No pads and no clock buffer: a block's ports are wires of the accelerator.
 _SYNTHESIS = "synth_xilinx -family xc7 -abc9 -noiopad -noclkbuf -top {name}"
-#: Picoseconds, by the mapper's own delays, that a path may take: about eight LUTs. Where there is
-#: time left, it saves LUTs; else it would make every path as short as it can.
-_PERIOD = 3000
-_SCRIPT = (f"scratchpad -set abc9.D {_PERIOD}; read_verilog {{name}}.v {{models}}; " + _SYNTHESIS
+_SCRIPT = ("scratchpad -set abc9.D {period}; read_verilog {name}.v {models}; " + _SYNTHESIS
            + " {flatten}; flatten; opt_clean; "
            "tee -q -o stat.json stat -json -tech xilinx; write_blif -gates -param {name}.blif")
 #: Seconds between two signs of life while Yosys runs.
@@ -254,7 +251,8 @@ class _Bench:
             return _from_json(block.name, known)
         folder.mkdir(parents=True, exist_ok=True)
         text = _verilog(block, config, name)
-        digest = _digest(text, adder.MODEL.read_text(), _SCRIPT, _version(), _waivers().read_text())
+        digest = _digest(text, adder.MODEL.read_text(), _SCRIPT, str(block.period), _version(),
+                         _waivers().read_text())
         cached = known.get("verilog") == digest and netlist.is_file()
         _replace(verilog, text)
         if not cached:
@@ -279,7 +277,7 @@ class _Bench:
     def _yosys(self, block: Block, name: str) -> int:
         """Synthesise: the mapped netlist is written beside, its logic cells are returned."""
         script = _SCRIPT.format(name=name, flatten="" if block is WHOLE else "-flatten",
-                                models=adder.MODEL.name)
+                                models=adder.MODEL.name, period=block.period)
         # Yosys, as WebAssembly, sees only what lies below the folder that it runs in.
         with tempfile.TemporaryDirectory(dir=self._folder) as work:
             text = (self._folder / f"{name}.v").read_text()

@@ -129,7 +129,7 @@ PRESETS = {
         name="digits", lanes=16, weight_words=512, rows=1024, pairs=4096, input_beats=2048,
         target_beats=64, logit_pairs=512, bias_pairs=256, toper_lanes=4, list_entries=1024),
     "pynq_z2": Config(
-        name="pynq_z2", lanes=100, weight_words=1024, rows=512, pairs=8192, input_beats=8192,
+        name="pynq_z2", lanes=100, weight_words=1024, rows=512, pairs=4096, input_beats=4096,
         target_beats=512, logit_pairs=512, bias_pairs=512, toper_lanes=10),
 }
 

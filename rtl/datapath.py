@@ -71,8 +71,8 @@ class Datapath(wiring.Component):
         their scalars two cycles later.
     values, values_clipped : Out, lanes x E and lanes bits. OFFER: candidates of all lanes.
     slot_lanes : Out, lanes bits. Which slots of the word are written.
-    storing, stored_lane : In, 1 and 7. A word is read for a transfer, of which that lane's slots are
-        wanted; stored0/1 : Out, 16. They, :data:`PICKED` cycles later.
+    storing, stored_lane : In, 1 and 7. A word is read for a transfer, of which that lane's slots
+        are wanted; stored0/1 : Out, 16. They, :data:`PICKED` cycles later.
     events : Out. What the array, the lane units and the way out do in this cycle.
     """
 

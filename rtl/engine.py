@@ -38,9 +38,9 @@ _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 def _count_ones(m: Module, bits: Value, name: str) -> Signal:
     """Number of ones in ``bits``, two cycles later."""
     parts = []
-    for first in range(0, len(bits), 36):
-        part = Signal(range(37), name=f"{name}_{first // 36}", reset_less=True)
-        m.d.sync += part.eq(ones(bits[first:first + 36]))
+    for first in range(0, len(bits), 18):
+        part = Signal(range(19), name=f"{name}_{first // 18}", reset_less=True)
+        m.d.sync += part.eq(ones(bits[first:first + 18]))
         parts.append(part)
     total = Signal(8, name=f"{name}_total", reset_less=True)
     m.d.sync += total.eq(sum(parts))
@@ -183,17 +183,18 @@ class Engine(wiring.Component):
                 # One past the last row, before the selector starts: it knows no memory's end.
                 span = Signal(28, reset_less=True)
                 spanned, checked = Signal(), Signal()
-                beyond = Signal(reset_less=True)
+                beyond, nothing = Signal(reset_less=True), Signal(reset_less=True)
                 m.d.sync += [
                     spanned.eq(begin & ~self.reset_job),
                     span.eq((job.p - 1)[:12] * job.yr_stride),
                     checked.eq(spanned & ~self.reset_job),
                     beyond.eq(span + job.yr_base + job.tiles > config.rows),
+                    nothing.eq((job.k == 0) | (neurons == 0)),
                 ]
                 m.d.comb += [
                     select_fault.eq(checked & beyond),
-                    selector.start.eq(checked & ~beyond & (job.k != 0) & (neurons != 0)),
-                    done.eq(selector.done | checked & ~beyond & ((job.k == 0) | (neurons == 0))),
+                    selector.start.eq(checked & ~beyond & ~nothing),
+                    done.eq(selector.done | checked & ~beyond & nothing),
                 ]
             with m.Case(Op.SRT, Op.TOP):
                 m.d.comb += [lists.start.eq(begin), done.eq(lists.done)]

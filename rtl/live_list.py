@@ -110,7 +110,8 @@ class LiveList(wiring.Component):
         ]
         m.d.sync += self.count.eq(self.count + pushes)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), fresh.eq(1), self.done.eq(0), row.eq(self.base >> 3), self.count.eq(0),
+            m.d.sync += [active.eq(1), fresh.eq(1), self.done.eq(0),
+                         row.eq(self.base >> 3), self.count.eq(0),
                          first.eq(-(self.base[:3] << 1))]
         with m.If(self.reset_job):
             m.d.sync += [active.eq(0), outstanding.eq(0), waiting.eq(0), held.eq(0),

@@ -200,7 +200,8 @@ class Loss(wiring.Component):
                 following.eq(job.s_base + job.s_stride), index.eq(0), fresh.eq(1), spacing.eq(0),
             ]
         with m.Elif(issue):
-            m.d.sync += [index.eq(index + 1), fresh.eq(tag.last), address.eq(address + (index[0] | ~squared))]
+            m.d.sync += [index.eq(index + 1), fresh.eq(tag.last),
+                         address.eq(address + (index[0] | ~squared))]
             with m.If(begins):
                 m.d.sync += spacing.eq(LOSS_PERIOD - 1)
             with m.If(tag.last):

@@ -133,7 +133,7 @@ class Scanner(wiring.Component):
         samples, offset, opens = self._elaborate_list(m)
         address, row = Signal(_ADDRESS), Signal(16)
         bank = Signal(2)
-        self._room, self._busy = Signal(), Signal(_BANKS)
+        self._room, self._busy = Signal(init=1), Signal(_BANKS)
         # Of two banks, each takes the room of two.
         self._wide, self._next = Signal(), Signal(2)
         m.d.comb += [self._wide.eq(samples > SCANNED_SAMPLES // 2),
@@ -142,11 +142,13 @@ class Scanner(wiring.Component):
         # The sample's last pair.
         pairs_less, end = Signal(12, reset_less=True), Signal(_ADDRESS)
         last_row, last_tile = Signal(), Signal()
+        next_tile, at_last_tile = Signal(12), Signal()
         # The sample that comes after this one, and whether that is the first again.
         next_sample, last_sample, samples_less = Signal(12), Signal(), Signal(12, reset_less=True)
         m.d.sync += [pairs_less.eq(self.pairs - 1), samples_less.eq(samples - 1)]
         m.d.comb += [
-            last_tile.eq(self.update | (tile == self._tiles_less)),
+            last_tile.eq(self.update | at_last_tile),
+            next_tile.eq(Mux(last_tile, 0, tile + 1)),
             ready.eq(active & Mux(self.update, (sample != 0) | ~self._busy.bit_select(bank, 1),
                                   self._room)),
             self.row.eq(row),
@@ -162,7 +164,8 @@ class Scanner(wiring.Component):
         with m.If(self.start):
             m.d.sync += [active.eq(~self.wanted), fresh.eq(1), sample.eq(0), tile.eq(0),
                          bank.eq(0), address.eq(self.base), row.eq(self.base >> 3),
-                         group.eq(self.base >> 3), end.eq(self.base + self.pairs - 1)]
+                         group.eq(self.base >> 3), end.eq(self.base + self.pairs - 1),
+                         at_last_tile.eq(self.tiles == 1)]
         with m.If(self.start | opens):
             m.d.sync += [last_sample.eq(samples == 1), next_sample.eq(samples != 1)]
         with m.Elif(ready & (self.update | last_row & last_tile)):
@@ -177,7 +180,8 @@ class Scanner(wiring.Component):
             with m.If(last_row):
                 following = Signal(_ADDRESS)
                 m.d.comb += following.eq(address + Mux(last_tile, self.stride, 0))
-                m.d.sync += [tile.eq(Mux(last_tile, 0, tile + 1)), address.eq(following),
+                m.d.sync += [tile.eq(next_tile), at_last_tile.eq(next_tile == self._tiles_less),
+                             address.eq(following),
                              end.eq(following + pairs_less), row.eq(following >> 3)]
                 with m.If(last_tile & last_sample):
                     m.d.sync += active.eq(0)
@@ -266,12 +270,12 @@ class Scanner(wiring.Component):
         depth = SCANNED_SAMPLES
         tail, head = Signal(range(depth)), Signal(range(depth))
         waiting = Signal(range(depth + 1))
-        credits = Signal(range(depth + 1), init=depth)
+        credits, next_credits = Signal(range(depth + 1), init=depth), Signal(range(depth + 1))
         m.submodules.rows = rows = Memory(shape=self._row, depth=depth, init=[])
         write, read = rows.write_port(), rows.read_port(domain="comb")
         arrives, push = Signal(), Signal()
         m.d.comb += [
-            self._room.eq(credits != 0), arrives.eq(self._arrives & ~self.update),
+            arrives.eq(self._arrives & ~self.update),
             push.eq(arrives & (self._live.any() | self._two.ends)),
             write.en.eq(arrives), write.addr.eq(tail), read.addr.eq(head),
             write.data.live.eq(self._live), write.data.weight.eq(self._weight),
@@ -293,8 +297,10 @@ class Scanner(wiring.Component):
         ]
         m.d.sync += [
             tail.eq(tail + push), waiting.eq(waiting + push - load),
-            credits.eq(credits - (self._reads & ~self.update) + (arrives & ~push) + over),
+            credits.eq(next_credits), self._room.eq(next_credits != 0),
         ]
+        m.d.comb += next_credits.eq(
+            credits - (self._reads & ~self.update) + (arrives & ~push) + over)
         with m.If(go):
             m.d.sync += [current.live.eq(rest), fresh.eq(ends)]
         with m.If(go | load):
@@ -305,6 +311,7 @@ class Scanner(wiring.Component):
             m.d.sync += [current.eq(read.data), slot.eq(head), head.eq(head + 1), held.eq(1)]
         with m.If(self.start | self.reset_job):
             m.d.sync += [tail.eq(0), head.eq(0), waiting.eq(0), credits.eq(depth), held.eq(0),
+                         self._room.eq(1),
                          fresh.eq(1)]
         self._ends = Signal()
         m.d.comb += self._ends.eq(held & ends)

@@ -220,8 +220,7 @@ class Selector(wiring.Component):
 
     def _magnitudes(self, m: Module,
                     head: Value) -> tuple[list[tuple[Value, Value]], list[Value]]:
-        """The digits (high bits, low bits) of a beat's lanes; those whose first is at least 1, 2, 3.
-        """
+        """The digits (high, low bits) of a beat's lanes; those whose first is at least 1, 2, 3."""
         bits, share = self.config.element_bits, self.share
         held = Signal.like(self.read_data, reset_less=True)
         beat = Signal(range(self.beats))
