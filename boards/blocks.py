@@ -99,7 +99,7 @@ BLOCKS = (
     Block("Counters", "counters", "Counters", lambda config: (), place="counters"),
     _memory("WeightMemory", "weights[01]", lambda c: (16 * c.lanes, c.weight_words, 16), copies=2,
             per_lane=True, component="DualRam"),
-    _memory("RowMemory", "rows", lambda c: (c.lanes * c.element_bits, c.rows, 2 * c.element_bits),
+    _memory("RowMemory", "rows", lambda c: (c.lanes * c.element_bits, c.rows, c.element_bits),
             per_lane=True),
     _memory("PairMemory", "pairs", lambda c: (2 * c.element_bits * GROUP, c.pairs // GROUP,
                                               2 * c.element_bits)),

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tangente.golden.config import Config
-from tangente.rtl import adder, dsp48e1
+from tangente.rtl import dsp48e1, primitives
 from tangente.sim.verilator import build_directory, lint
 
 from .blocks import BETWEEN, BLOCKS, PARTS, WHOLE, XC7Z020, Block, Part
@@ -251,8 +251,8 @@ class _Bench:
             return _from_json(block.name, known)
         folder.mkdir(parents=True, exist_ok=True)
         text = _verilog(block, config, name)
-        digest = _digest(text, adder.MODEL.read_text(), _SCRIPT, str(block.period), _version(),
-                         _waivers().read_text())
+        digest = _digest(text, *(model.read_text() for model in primitives.MODELS), _SCRIPT,
+                         str(block.period), _version(), _waivers().read_text())
         cached = known.get("verilog") == digest and netlist.is_file()
         _replace(verilog, text)
         if not cached:
@@ -265,7 +265,7 @@ class _Bench:
         return dataclasses.replace(_from_json(block.name, known), cached=cached)
 
     def _lint(self, verilog: Path) -> None:
-        for model in (dsp48e1.MODEL, adder.MODEL):
+        for model in (dsp48e1.MODEL, *primitives.MODELS):
             _replace(self._folder / model.name, model.read_text())
         try:
             lint(verilog, waivers=_waivers(), library=self._folder)
@@ -277,14 +277,16 @@ class _Bench:
     def _yosys(self, block: Block, name: str) -> int:
         """Synthesise: the mapped netlist is written beside, its logic cells are returned."""
         script = _SCRIPT.format(name=name, flatten="" if block is WHOLE else "-flatten",
-                                models=adder.MODEL.name, period=block.period)
+                                models=" ".join(model.name for model in primitives.MODELS),
+                                period=block.period)
         # Yosys, as WebAssembly, sees only what lies below the folder that it runs in.
         with tempfile.TemporaryDirectory(dir=self._folder) as work:
             text = (self._folder / f"{name}.v").read_text()
             if block is BETWEEN:
                 text = _hollow(text, name)
             (Path(work) / f"{name}.v").write_text(text)
-            shutil.copy(adder.MODEL, work)
+            for model in primitives.MODELS:
+                shutil.copy(model, work)
             process = subprocess.Popen([str(_yosys()), "-q", "-p", script], cwd=work, text=True,
                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             try:

@@ -20,6 +20,7 @@ from .lists import ListUnit
 from .loss import Loss
 from .ones import ones
 from .post import PostProcessor
+from .primitives import WideMux
 from .ram import DualRam, Ram
 from .selector import Selector
 from .transfer import LocalRead, LocalWrite
@@ -102,7 +103,7 @@ class Engine(wiring.Component):
         for half in (0, 1):
             m.submodules[f"weights{half}"] = DualRam(lanes * 16, config.weight_words, 16)
         self.weights = [m.submodules.weights0, m.submodules.weights1]
-        m.submodules.rows = self.rows = Ram(lanes * bits, config.rows, 2 * bits)
+        m.submodules.rows = self.rows = Ram(lanes * bits, config.rows, bits)
         # Scalars are read in groups of pairs.
         m.submodules.pairs = self.pairs = Ram(2 * bits * GROUP, config.pairs // GROUP, 2 * bits)
         m.submodules.slopes = self.slopes = Ram(2 * bits, config.pairs)
@@ -278,22 +279,22 @@ class Engine(wiring.Component):
             selector.read_data.eq(rows.read_data),
             datapath.row_data.eq(rows.early_data),
         ]
-        zero_row = Cat(post.row_write_data, Const(0, 2 * bits * (half - 1)))
-        with m.If(selector.write_enable):
-            m.d.comb += [rows.write_enable.eq(-1), rows.write_address.eq(selector.write_row),
-                         rows.write_data.eq(selector.write_data)]
-        with m.Elif(datapath.row_write):
-            m.d.comb += [rows.write_enable.eq(-1),
-                         rows.write_address.eq(datapath.row_write_address),
-                         rows.write_data.eq(datapath.row_write_data)]
-        with m.Else():
-            m.d.comb += [
-                rows.write_enable.eq(Mux(post.row_write_enable,
-                                         chosen | post.row_write_clear.replicate(half), 0)),
-                rows.write_address.eq(post.row_write_row),
-                rows.write_data.eq(Mux(post.row_write_clear, zero_row,
-                                       post.row_write_data.replicate(half))),
-            ]
+        # Written by one of three: the lane units; the post-processing unit, a pair, or with zeros
+        # for the rest of the row; the selector, zeros.
+        m.submodules.row_source = source = WideMux(config.lanes * bits)
+        pair = Signal(2 * bits)
+        wanted = Signal(config.lanes)
+        m.d.comb += [
+            pair.eq(Mux(self.selecting, 0, post.row_write_data)),
+            wanted.eq(Mux(post.row_write_enable, Cat(
+                (chosen[i] | post.row_write_clear).replicate(2) for i in range(half)), 0)),
+            source.select.eq(datapath.row_write), source.a.eq(datapath.row_write_data),
+            source.b.eq(Cat(pair, Mux(post.row_write_clear, 0, pair).replicate(half - 1))),
+            rows.write_data.eq(source.y),
+            rows.write_enable.eq(Mux(datapath.row_write, -1, wanted) | selector.write_zero),
+            rows.write_address.eq(Mux(self.selecting, selector.write_row, Mux(
+                datapath.row_write, datapath.row_write_address, post.row_write_row))),
+        ]
         logits, targets = self.logits, self.targets
         quarter = delay(m, loss.target_read_address[:2], Ram.LATENCY, "quarter")
         m.d.comb += [

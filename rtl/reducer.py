@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from .adder import add_five
+from .primitives import add_five
 
 __all__ = ["Reducer", "stages"]
 

