@@ -163,7 +163,7 @@ class _Unit:
     def __init__(self, name: str, module: dict, group: list[_Instance]) -> None:
         self.name, self.lanes = name, len(group)
         self._module, self._group = module, group
-        self.ports = []
+        self.ports: list[_Port] = []
         #: Of each port: its name in the netlist, and in the group.
         self._names: dict[str, tuple[str, str]] = {}
         for raw, item in module["ports"].items():
@@ -514,7 +514,8 @@ class _Unit:
         """RTLIL: wires for the group's ports, and the cell."""
         wires, connects, joins = [], [], []
         for port in self.ports:
-            signals = [other.ports.get(self._names[port.name][1]) for other in self._group]
+            # An output that nobody reads is no port.
+            signals = [other.ports.get(self._names[port.name][1], "") for other in self._group]
             if port.shared:
                 pad = port.total(self.lanes) - port.width
                 filler = f"{pad}'{'0' * pad} " if pad else ""
@@ -531,10 +532,9 @@ class _Unit:
                 wires.append(f"  wire width {port.total(self.lanes)} {wire}\n")
                 connects.append((port.name, wire))
                 for lane, signal in enumerate(signals):
-                    if signal is None:
-                        continue
                     low = lane * port.stride
-                    joins.append(f"  connect {signal} {wire} [{low + port.width - 1}:{low}]\n")
+                    if signal:
+                        joins.append(f"  connect {signal} {wire} [{low + port.width - 1}:{low}]\n")
         ports = "".join(f"    connect \\{name} {signal}\n" for name, signal in connects)
         return ("".join(wires) + f"  cell \\{self.name} \\{self.name}\n"
                 f"    connect \\clk \\clk [0]\n{ports}  end\n" + "".join(joins))
@@ -687,6 +687,10 @@ def _all(unit: _Unit, cell: dict, width: int) -> str:
     return f"1U ^ ({_carry(f'({unit._read(bits)} ^ {_mask(len(bits))})', len(bits))})"
 
 
+def _parity(unit: _Unit, cell: dict, width: int) -> str:
+    return f"parity({unit._read(cell['connections']['A'])})"
+
+
 def _choose(select: str, high: str, low: str, width: int) -> str:
     """One of two by masks, which every vector unit has."""
     kind = _type(width)
@@ -716,7 +720,7 @@ _OPERATORS: dict[str, Callable[[_Unit, dict, int], str]] = {
     "$eq": _equal, "$ne": _unequal, "$lt": _compare("<"), "$le": _compare("<="),
     "$gt": _compare(">"), "$ge": _compare(">="),
     "$reduce_or": _any, "$reduce_bool": _any, "$logic_not": _none, "$reduce_and": _all,
-    "$mux": _mux, "$pmux": _muxes,
+    "$reduce_xor": _parity, "$mux": _mux, "$pmux": _muxes,
 }
 
 #: Verilator computes what depends on an input by gates alone twice a cycle. With the reset that is
@@ -741,6 +745,10 @@ using u64 = uint64_t;
 using i32 = int32_t;
 using i64 = int64_t;
 #define LOOP _Pragma("GCC ivdep")
+inline u32 parity(u64 x) {
+    for (int by = 32; by; by /= 2) x ^= x >> by;
+    return x & 1;
+}
 template <class T> T get(const svBitVecVal* from) {
     T value;
     std::memcpy(&value, from, sizeof value);
