@@ -393,20 +393,21 @@ class _Unit:
                 lines.append(f"const {_type(port.width)} c_{port.name} = "
                              f"get<{_type(port.width)}>({port.name});")
             else:
-                lines.append(f"alignas(64) u{port.stride} a_{port.name}[P] = {{}}; "
-                             f"std::memcpy(a_{port.name}, {port.name}, N * {port.stride // 8});")
+                kind = _type(port.width)
+                lines.append(
+                    f"alignas(64) {kind} a_{port.name}[P]; widen<u{port.stride}, N, P>"
+                    f"({port.name}, a_{port.name});")
         return lines
 
     def _results(self, outputs: list[_Port]) -> list[str]:
         if not outputs:
             return []
         statements, leaves = self._evaluate([self._bits(port) for port in outputs])
-        lines = [f"alignas(64) u{port.stride} o_{port.name}[P];" for port in outputs]
+        lines = [f"alignas(64) {_type(port.width)} o_{port.name}[P];" for port in outputs]
         lines += ["LOOP for (int l = 0; l < P; ++l) {", *self._loads(leaves), *statements]
-        lines += [f"o_{port.name}[l] = u{port.stride}({self._read(self._bits(port))});"
-                  for port in outputs]
+        lines += [f"o_{port.name}[l] = {self._read(self._bits(port))};" for port in outputs]
         lines.append("}")
-        lines += [f"std::memcpy({port.name}, o_{port.name}, N * {port.stride // 8});"
+        lines += [f"narrow<u{port.stride}, N, P>(o_{port.name}, {port.name});"
                   for port in outputs]
         return lines
 
@@ -735,6 +736,9 @@ endmodule
 _PREAMBLE = """\
 // Loops over equal instances: written by tangente.sim.lanes.
 #pragma GCC optimize("O3")
+#ifdef __AVX512F__
+#pragma GCC target("prefer-vector-width=512")
+#endif
 #include "svdpi.h"
 #include <cstdint>
 #include <cstring>
@@ -748,6 +752,17 @@ using i64 = int64_t;
 inline u32 parity(u64 x) {
     for (int by = 32; by; by /= 2) x ^= x >> by;
     return x & 1;
+}
+// Between elements of a port and of a loop: whose vectors would be as short as its narrowest type.
+template <class From, int N, int P, class To> void widen(const svBitVecVal* from, To* to) {
+    alignas(64) From values[P] = {};
+    std::memcpy(values, from, N * sizeof(From));
+    for (int l = 0; l < P; ++l) to[l] = values[l];
+}
+template <class To, int N, int P, class From> void narrow(const From* from, svBitVecVal* to) {
+    alignas(64) To values[P];
+    for (int l = 0; l < P; ++l) values[l] = To(from[l]);
+    std::memcpy(to, values, N * sizeof(To));
 }
 template <class T> T get(const svBitVecVal* from) {
     T value;
