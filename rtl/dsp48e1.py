@@ -2,14 +2,17 @@
 
 import pathlib
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["DSP48E1", "MODEL"]
+__all__ = ["BEHAVIOUR", "DSP48E1", "MODEL"]
 
 #: Our simulation model of the primitive, to be compiled beside the exported Verilog.
 MODEL = pathlib.Path(__file__).parent / "verilog" / "DSP48E1.v"
+
+#: The platform for which :class:`DSP48E1` is made of operators, not of the primitive.
+BEHAVIOUR = "behaviour"
 
 #: Bits of ``a`` and ``d`` that the pre-adder takes.
 _MULTIPLICAND = 25
@@ -68,6 +71,32 @@ class DSP48E1(wiring.Component):
     tie: Out(1)
 
     def elaborate(self, platform) -> Module:
+        return self._behaviour() if platform == BEHAVIOUR else self._instance()
+
+    def _behaviour(self) -> Module:
+        """The same in registers and operators, for tools that know no primitives."""
+        m = Module()
+
+        def register(name: str, value: Value) -> Signal:
+            result = Signal(value.shape(), name=name, reset_less=True)
+            m.d.sync += result.eq(value)
+            return result
+
+        a, d, only_d = (register(name, getattr(self, name)) for name in ("a", "d", "only_d"))
+        total = Signal(signed(48))
+        p = register("p_q", total)
+        multiplicand = register("ad", (Mux(only_d, 0, a) + d)[:_MULTIPLICAND].as_signed())
+        product = register("m", multiplicand * register("b2", register("b1", self.b)))
+        c, clear, enable, subtract = (
+            register(f"{name}_q", getattr(self, name))
+            for name in ("c", "clear", "enable", "subtract"))
+        start, change = Mux(clear, c, p), Mux(enable, product, 0)
+        m.d.comb += [total.eq(Mux(subtract, start - change, start + change)), self.p.eq(p),
+                     self.tie.eq(register(
+                         "found", (total.as_unsigned() | ~Cat(Const(3, 2), c[:46])).all()))]
+        return m
+
+    def _instance(self) -> Module:
         m = Module()
 
         # OPMODE (UG479 tables 2-7 to 2-9): X, Y = M or 0; Z = P or C.

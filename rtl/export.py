@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.hdl import Const, Value, ValueCastable
 
 # Not public in Amaranth 0.5, but the direction must be said: left out, an output that nothing
@@ -10,14 +10,14 @@ from amaranth.hdl import Const, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["VERILOG", "to_verilog"]
+__all__ = ["VERILOG", "to_rtlil", "to_verilog"]
 
-#: The platform of components that are exported: these may name primitives of the part.
-VERILOG = object()
+#: The platform of components that are synthesised: these may name primitives of the part.
+VERILOG = "verilog"
 
 
-def to_verilog(component: wiring.Component, name: str) -> str:
-    """The Verilog text of ``component`` as a module called ``name``.
+def to_verilog(component: wiring.Component, name: str, platform: object = VERILOG) -> str:
+    """The Verilog text of ``component``, elaborated for ``platform``, as a module called ``name``.
 
     A nested port is named by its path with single underscores, so that member ``awaddr`` of
     ``s_axil`` becomes ``s_axil_awaddr`` (Amaranth alone would write ``s_axil__awaddr``, which
@@ -29,6 +29,23 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     ValueError
         If two ports get the same name.
     """
+    return verilog.convert(component, name=name, platform=platform, ports=_ports(component),
+                           emit_src=False, strip_internal_attrs=True)
+
+
+def to_rtlil(component: wiring.Component, name: str, platform: object = None) -> str:
+    """The RTLIL text of ``component``, with the ports of :func:`to_verilog`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`to_verilog`.
+    """
+    return rtlil.convert(component, name=name, platform=platform, ports=_ports(component),
+                         emit_src=False)
+
+
+def _ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
     ports: dict[str, tuple[Value, PortDirection]] = {}
     for path, member, value in component.signature.flatten(component):
         if isinstance(value, Const):
@@ -39,5 +56,4 @@ def to_verilog(component: wiring.Component, name: str) -> str:
         ports[port] = (
             value.as_value() if isinstance(value, ValueCastable) else value,
             PortDirection.Input if member.flow == wiring.In else PortDirection.Output)
-    return verilog.convert(component, name=name, ports=ports, platform=VERILOG, emit_src=False,
-                           strip_internal_attrs=True)
+    return ports

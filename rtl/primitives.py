@@ -37,7 +37,7 @@ class TernaryAdder(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        if platform is VERILOG:
+        if platform == VERILOG:
             m.submodules.adder = Instance(
                 "TernaryAdder", p_WIDTH=self.width, i_a=self.a, i_b=self.b, i_c=self.c,
                 o_sum=self.sum)
@@ -60,7 +60,7 @@ class WideMux(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        if platform is VERILOG:
+        if platform == VERILOG:
             m.submodules.mux = Instance("WideMux", p_WIDTH=self.width, i_select=self.select,
                                         i_a=self.a, i_b=self.b, o_y=self.y)
         else:

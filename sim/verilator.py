@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -39,8 +40,9 @@ _CFLAGS = "-fPIC -fvisibility=hidden -fno-gnu-unique -std=c++17"
 _LDFLAGS = "-shared -Wl,-Bsymbolic"
 #: The wheel's makefile lacks the prefix of precompiled headers, and asks for a `python`.
 _MAKEFLAGS = ("CFG_CXXFLAGS_PCH_I=-include", "CXX=g++", "LINK=g++", f"PYTHON3={sys.executable}")
-#: Only the design (FAST) is worth the compiler's time, not Verilator's library or its set-up.
-_OPTIMISATION = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
+#: Only the design (FAST) is worth the compiler's time, not Verilator's library or its set-up. Loops
+#: over lanes take the widest vectors that this processor has.
+_OPTIMISATION = ("OPT_FAST=-O2 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
 
 
 def verilator_package() -> Path:
@@ -97,8 +99,8 @@ def lint(verilog: Path, *, waivers: Path, library: Path) -> None:
           "-y", str(library), str(verilog)], _environment(package), mark="%")
 
 
-def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = False,
-                  progress: Callable[[str], None] | None = None) -> Path:
+def build_library(verilog: str, *, sources: Sequence[Path] = (), code: str = "",
+                  trace: bool = False, progress: Callable[[str], None] | None = None) -> Path:
     """The shared library of a design, built unless it is in the cache.
 
     Parameters
@@ -106,6 +108,7 @@ def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = F
     verilog : text whose only module without a parent is the top, with ports clk, rst, s_axil_*,
         m_axi_* and irq.
     sources : further Verilog files.
+    code : C++ that the Verilog calls.
     trace : make a library that can write waveforms; it is slower.
     progress : called with a line of text before each long step.
 
@@ -124,7 +127,8 @@ def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = F
 
     digest = hashlib.sha256()
     for part in (version, " ".join(flags), _CFLAGS, _LDFLAGS, " ".join(_OPTIMISATION),
-                 _HARNESS.read_text(), verilog, *(source.read_text() for source in sources)):
+                 _processor(), _HARNESS.read_text(), verilog, code,
+                 *(source.read_text() for source in sources)):
         digest.update(part.encode() + b"\0")
     key = digest.hexdigest()[:24]
     cache = cache_directory()
@@ -145,11 +149,15 @@ def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = F
         work = Path(tempfile.mkdtemp(prefix=f"{key}.tmp-", dir=cache))
         try:
             (work / "top.v").write_text(verilog)
+            called = []
+            if code:
+                called = [str(work / "code.cpp")]
+                (work / "code.cpp").write_text(code)
             if progress:
                 progress("translating with Verilator")
             _run([str(binary), *flags, "-CFLAGS", _CFLAGS, "-LDFLAGS", _LDFLAGS,
                   "-o", _LIBRARY, "--Mdir", str(work / "obj"), str(work / "top.v"),
-                  *map(str, sources), str(_HARNESS)], environment)
+                  *map(str, sources), *called, str(_HARNESS)], environment)
             if progress:
                 progress("compiling with g++")
             _run(["make", "-C", str(work / "obj"), "-f", "Vmodel.mk", "-j",
@@ -163,6 +171,18 @@ def build_library(verilog: str, *, sources: Sequence[Path] = (), trace: bool = F
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return result
+
+
+def _processor() -> str:
+    """What the compiler's ``-march=native`` may depend on."""
+    kept = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU implementer",
+            "CPU part")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    return platform.machine() + "\n".join(
+        line for line in lines if line.split("\t")[0].strip() in kept or ":" not in line)
 
 
 def _environment(package: Path) -> dict[str, str]:

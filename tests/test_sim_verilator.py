@@ -84,9 +84,13 @@ def test_key_is_everything_that_goes_in(tools: FakeTools, tmp_path: Path,
     harness = tmp_path / "harness.cpp"
     harness.write_text("int x;")
     paths = [build_library(TOP), build_library(TOP + "\n"), build_library(TOP, trace=True),
-             build_library(TOP, sources=[source])]
+             build_library(TOP, sources=[source]), build_library(TOP, code="int y;")]
     source.write_text("module part(); endmodule")
     paths.append(build_library(TOP, sources=[source]))
+    # The library is made for this processor.
+    with monkeypatch.context() as patch:
+        patch.setattr(verilator, "_processor", lambda: "another")
+        paths.append(build_library(TOP))
     tools.version = "Verilator 6"
     paths.append(build_library(TOP))
     monkeypatch.setattr(verilator, "_HARNESS", harness)
