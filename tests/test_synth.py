@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Fragment
 
 from tangente.boards import report, synth
-from tangente.boards.blocks import BLOCKS, PARTS, XC7Z020
+from tangente.boards.blocks import BETWEEN, BLOCKS, PARTS, XC7Z020
 from tangente.boards.netlist import longest_paths, parse_blif
 from tangente.golden.config import preset
 from tangente.host import cli
@@ -83,6 +83,56 @@ def test_a_multiplier_without_registers_is_passed_through():
     assert paths("0").longest.start == "a"
     assert paths("1").longest.start in ("a", "DSP48E1 p")
     assert paths("0").longest.ns > 4 > paths("1").longest.ns
+
+
+def test_a_lut_of_two_outputs_is_walked_by_its_tables():
+    """Of the adder of three: O5 does not wait for the carry that I3 saved, O6 does."""
+    def paths(pin):
+        return longest_paths(parse_blif("\n".join([
+            ".names $true", "1", ".names $false",
+            ".gate FDRE C=clk CE=$true D=in Q=a R=$false",
+            ".gate LUT1 I0=a O=late",
+            f".gate LUT6_2 I0=a I1=$false I2=$true I3=late I4=$false I5=$true {pin}=out",
+            ".param INIT " + f"{0x69966996E8E8E8E8:064b}",
+            ".gate FDRE C=clk CE=$true D=out Q=z R=$false"])))
+
+    assert (paths("O5").most_luts, paths("O6").most_luts) == (1, 2)
+
+
+def test_a_port_of_lut_memory_is_read_at_its_own_address():
+    text = "\n".join([
+        ".gate FDRE C=clk CE=$true D=in Q=a R=$false", ".gate LUT1 I0=a O=written",
+        ".gate RAM64M ADDRA[0]=a ADDRD[0]=written DOA=read WCLK=clk",
+        ".gate FDRE C=clk CE=$true D=read Q=z R=$false"])
+    assert longest_paths(parse_blif(text)).most_luts == 1
+
+
+def test_what_lies_between_the_blocks():
+    """A block's ports begin and end paths; of its modules the ports are left."""
+    netlist = parse_blif("\n".join([
+        ".inputs clk", ".gate top.engine.rows data=b address=d", ".gate LUT1 I0=b O=c",
+        ".gate FDRE C=clk CE=$true D=c Q=d R=$false"])).without(lambda kind: "." in kind)
+    assert netlist.count() == {"LUT1": 1, "FDRE": 1}
+    assert (netlist.inputs, netlist.outputs) == (["clk", "b"], ["d"])
+    assert longest_paths(netlist).input_luts == 1
+    text = ("module top(clk);\n  input clk;\nendmodule\n"
+            "module \\top.engine.drain$12 (clk, q);\n  input clk;\n  output [3:0] q;\n"
+            "  reg [3:0] q;\nendmodule\n")
+    text = text.replace("engine.drain", "engine.datapath.drain")
+    below = "module \\top.engine.datapath.drain$12.memory (clk);\n  input clk;\nendmodule\n"
+    other = "module \\top.engine.datapath.drains (clk);\n  input clk;\nendmodule\n"
+    assert synth._hollow(text + below + other, "top") == (
+        "module top(clk);\n  input clk;\nendmodule\n"
+        "(* blackbox *)\nmodule \\top.engine.datapath.drain$12 (clk, q);\n  input clk;\n"
+        "  output [3:0] q;\nendmodule\n" + other)
+
+
+def test_every_block_has_its_place():
+    """In the accelerator that is exported there is each of them, so often as it counts."""
+    text = synth._verilog(BETWEEN, CONFIG, "top")
+    for block in BLOCKS:
+        found = re.findall(rf"^module \\top\.{block.place}(?:\$\d+)? ", text, re.MULTILINE)
+        assert len(found) == block.copies, block.name
 
 
 def test_what_the_walker_refuses():
