@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs rtl area cycles toper learning fuzz mutate clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area cycles activity toper learning fuzz mutate clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -75,6 +75,9 @@ area: check-tools $(VENV)/stamp-dev ## area and paths of every block by Yosys: d
 
 cycles: check-tools $(VENV)/stamp-run ## cycles a sample of each program after an epoch: docs/cycles.md (minutes)
 	$(BIN)/python -m tangente.bench.cycles
+
+activity: check-tools $(VENV)/stamp-run ## who works when, by the RTL's counters: docs/activity.md (minutes)
+	$(BIN)/python -m tangente.bench.activity
 
 toper: check-tools $(VENV)/stamp-dev ## the toper and its relatives measured: docs/toper.md (minutes)
 	$(BIN)/python -m tangente.bench.toper

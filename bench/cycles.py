@@ -25,7 +25,7 @@ from tangente.host.options import Options
 from tangente.host.session import Session
 from tangente.host.trainer import ddr_bytes
 
-__all__ = ["PROGRAMS", "Program", "measure", "main"]
+__all__ = ["PROGRAMS", "Program", "measure", "main", "options_of", "program_dataset"]
 
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 _LAYERS = (784, 100, 100, 10)
@@ -74,7 +74,8 @@ PROGRAMS = {
 }
 
 
-def _dataset(program: Program, folder: Path | None) -> Dataset:
+def program_dataset(program: Program, folder: Path | None) -> Dataset:
+    """What a program is trained on."""
     if program.inputs != _DENSE:
         return data.load(program.inputs, folder)
     dataset = data.load(_MNIST, folder)
@@ -82,13 +83,18 @@ def _dataset(program: Program, folder: Path | None) -> Dataset:
     return dataclasses.replace(dataset, train_images=images.astype(np.uint8))
 
 
+def options_of(program: Program) -> Options:
+    """Of its training."""
+    return Options(**{"dataset": "mnist", "preset": "pynq_z2", "layers": _LAYERS, "batch": 10,
+                      **program.settings})
+
+
 def measure(program: Program, dataset: Dataset, trained: int, samples: int) -> dict[str, Any]:
     """Cycles a sample over ``samples`` samples after a training on ``trained``.
 
     ``stalled`` are the cycles a batch in which the engine waited for data, after the first batch.
     """
-    options = Options(**{"dataset": "mnist", "preset": "pynq_z2", "layers": _LAYERS, "batch": 10,
-                         **program.settings})
+    options = options_of(program)
     compiled = compile_network(options)
     batches = -(-_CHUNK // options.batch)
     device = GoldenDevice(compiled.config, ddr_bytes=ddr_bytes(compiled, batches))
@@ -185,7 +191,8 @@ def main(arguments: list[str] | None = None) -> None:
         if args.only and name not in args.only:
             continue
         print(f"{name}: training on {args.trained:,} samples", file=sys.stderr, flush=True)
-        results[name] = measure(program, _dataset(program, args.data), args.trained, args.samples)
+        results[name] = measure(program, program_dataset(program, args.data), args.trained,
+                                args.samples)
         print(f"{name}: {results[name]['cycles_per_sample']:,.1f} cycles a sample",
               file=sys.stderr, flush=True)
         results = {key: results[key] for key in PROGRAMS if key in results}

@@ -54,6 +54,7 @@ class Block:
     component : the class.
     arguments : what the class is made with.
     per_lane : its area grows by the lane: a few lanes tell that of all.
+    few : so many, from which the line is carried on.
     copies : how many the engine has.
     place : of its instances in the accelerator, a regular expression.
     period : picoseconds, by the mapper's own delays, that a path may take. Where there is time
@@ -68,6 +69,7 @@ class Block:
     per_lane: bool = False
     copies: int = 1
     place: str = ""
+    few: tuple[int, int] = (8, 16)
     period: int = 5000
 
     def make(self, config: Config) -> Any:
@@ -83,7 +85,9 @@ def _memory(name: str, place: str, shape: Callable[[Config], tuple[int, ...]], c
 
 #: As in :class:`tangente.rtl.engine.Engine` and :class:`tangente.rtl.accelerator.Accelerator`.
 BLOCKS = (
-    Block("MacArray", "array", "MacArray", per_lane=True, place="engine.datapath.array"),
+    # Lanes share random wires, of which there are more from lane to lane at first.
+    Block("MacArray", "array", "MacArray", per_lane=True, place="engine.datapath.array",
+          few=(32, 48)),
     Block("LaneUnits", "lane_unit", "LaneUnits", per_lane=True, place="engine.datapath.lane_units"),
     Block("Reducer", "reducer", "Reducer", place="engine.datapath.reducer"),
     Block("Drain", "drain", "Drain", place="engine.datapath.drain"),

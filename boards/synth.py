@@ -33,8 +33,6 @@ from .netlist import Netlist, Paths, longest_paths, parse_blif
 
 __all__ = ["Area", "Measured", "Synthesis", "synthesise"]
 
-#: A block that grows by the lane is measured with so many, and the line carried on.
-FEW_LANES = (8, 16)
 #: LUTs that each kind of cell takes of which Yosys's estimate knows nothing (UG474).
 _MORE_LUTS = {"LUT6_2": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2,
               "RAM64X1D": 2, "RAM128X1D": 4, "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2,
@@ -224,17 +222,17 @@ class _Bench:
         """A block, with all its lanes or carried on from a few, and all its copies."""
         self._start = time.monotonic()
         lanes = self._config.lanes
-        if not block.per_lane or all_lanes or lanes <= 2 * FEW_LANES[-1]:
+        if not block.per_lane or all_lanes or lanes <= 2 * block.few[-1]:
             one = self._measure(block, self._config, block.name)
             return dataclasses.replace(one, area=one.area.times(block.copies).rounded(),
                                        unregistered=one.unregistered * block.copies)
         few = []
-        for count in FEW_LANES:
+        for count in block.few:
             config = dataclasses.replace(
                 self._config, lanes=count,
                 toper_lanes=min(count, self._config.toper_lanes))
             few.append(self._measure(block, config, f"{block.name}_{count}"))
-        (low, high), small, large = FEW_LANES, few[0], few[1]
+        (low, high), small, large = block.few, few[0], few[1]
         slope = (large.area + small.area.times(-1)).times(1 / (high - low))
         area = large.area + slope.times(lanes - high)
         return Measured(block.name, area.times(block.copies).rounded(), large.paths,

@@ -93,10 +93,11 @@ examples:
   tangente synth --whole                             also the accelerator as one design
   tangente synth --write docs                        area.json, its history, architecture.md
 
-A block is synthesised by itself; a block that grows by the lane is measured with 8 and with 16
-lanes and the line carried on, unless --all-lanes is given. A path runs from register to register;
-its LUTs and its bits of carry chain are counted (F7 and F8 multiplexers lie in a LUT's slice), and
-which is the longest says an estimate in ns, with 0.6 ns for every net: placement decides.
+A block is synthesised by itself, and what lies between the blocks with boxes in their places; a
+block that grows by the lane is measured with a few lanes and the line carried on, unless
+--all-lanes is given. A path runs from register to register; its LUTs and its bits of carry chain
+are counted (F7 and F8 multiplexers lie in a LUT's slice), and which is the longest says an estimate
+in ns, with 0.6 ns for every net: placement decides.
 
 The Verilog that was measured lies in build/synth/PRESET; it passes verilator --lint-only -Wall with
 the waivers of boards/lint.vlt. What was measured is kept there until its sources change: a second

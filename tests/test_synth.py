@@ -258,12 +258,12 @@ def test_blocks_by_the_lane_are_carried_on(monkeypatch, tmp_path):
 
     monkeypatch.setattr(synth._Bench, "_measure", measure)
     large = preset("pynq_z2")
-    block, = synth.synthesise(large, blocks=["MacArray"]).blocks
+    block, = synth.synthesise(large, blocks=["LaneUnits"]).blocks
     assert (block.area.lut, block.area.dsp, block.unregistered) == (1005, 100, 100)
     assert block.how == "100 lanes, carried on from 8 and 16"
-    assert asked == [("MacArray_8", 8), ("MacArray_16", 16)]
-    block, = synth.synthesise(large, blocks=["MacArray"], all_lanes=True).blocks
-    assert (block.area.lut, block.how, asked[-1]) == (1005, "", ("MacArray", 100))
+    assert asked == [("LaneUnits_8", 8), ("LaneUnits_16", 16)]
+    block, = synth.synthesise(large, blocks=["LaneUnits"], all_lanes=True).blocks
+    assert (block.area.lut, block.how, asked[-1]) == (1005, "", ("LaneUnits", 100))
 
 
 def _result(**figures):
