@@ -12,8 +12,8 @@ from .delay import delay
 
 __all__ = ["Drain"]
 
-#: 4095 products of a 16-bit code and a 9-bit element.
-_SUM_BITS = 37
+#: Of a half: 2048 products of a 16-bit code and an element, whose magnitude is at most 255.
+_SUM_BITS = 35
 
 
 class Drain(wiring.Component):
