@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..golden.config import Config
+from ..golden.flow import GROUP
 from ..golden.lists import IN_FLIGHT
 from . import uop as stage
 from .delay import delay
@@ -50,8 +51,9 @@ class ListUnit(wiring.Component):
     start, kind, job : In. Begin (pulse); ``kind`` and ``job`` stand until it is over.
     done : Out. Over (pulse).
     fault : Out. An address is beyond its memory (pulse); it is over.
-    scalar_address : Out, 17; scalar_data, scalar_beat : In, 2E and 64. A pair of the pair memory,
-        and the beat with that pair of the input memory, 2 cycles later.
+    scalar_address : Out, 17; scalar_data, scalar_group, scalar_beat : In, 2E, 16E and 64. A pair of
+        the pair memory, its aligned group of eight, and the beat with that pair of the input
+        memory, 2 cycles later.
     uop : Out. To the array: the weight word; ``odd`` is the half, ``lane`` SCT's lane.
     u_scalar, v_scalar : Out, E. Two cycles after ``uop``: SCT's error; the scalar, SCT's value.
     values, value_clipped : In, lanes x E and lanes. Rounded candidates of all lanes.
@@ -66,7 +68,8 @@ class ListUnit(wiring.Component):
         super().__init__({
             "start": In(1), "kind": In(Job), "job": In(Descriptor()),
             "done": Out(1), "fault": Out(1),
-            "scalar_address": Out(17), "scalar_data": In(2 * bits), "scalar_beat": In(64),
+            "scalar_address": Out(17), "scalar_data": In(2 * bits),
+            "scalar_group": In(2 * bits * GROUP), "scalar_beat": In(64),
             "uop": Out(Uop), "u_scalar": Out(signed(bits)), "v_scalar": Out(signed(bits)),
             "values": In(lanes * bits), "value_clipped": In(lanes),
             "clipped": Out(bits_for(2 * config.toper_lanes + 1)),
@@ -115,34 +118,34 @@ class ListUnit(wiring.Component):
 
     def _elaborate_control(self, m: Module, close, stored) -> None:
         job, group, offers = self.job, self.group, self.offers
-        look, wanted, unwanted = Signal(), Signal(), Signal()
-        self._elaborate_look(m, look, wanted, unwanted)
+        look, looked, wanted = Signal(), Signal(), Signal()
+        self._elaborate_look(m, look, looked, wanted)
         loaded = Signal()
         ranked = Signal()   # of the present group
         shared, lazy = Signal(), Signal()
         m.d.comb += [shared.eq(job.flags.shared & offers.any),
                      lazy.eq(job.flags.own | job.flags.lists & offers.any),
                      loaded.eq(~job.flags.shared | self.shared_loaded)]
-        scanned = Signal()
-        with m.If(offers.scan):
-            m.d.sync += scanned.eq(0)
-        with m.Elif(offers.scanned):
-            m.d.sync += scanned.eq(1)
 
         def begin() -> None:
-            with m.If(self.kind == Job.SRT):
-                m.d.comb += self.sort.start.eq(1)
+            with m.If(~wanted):
+                m.d.comb += self.done.eq(1)
+                m.next = "IDLE"
+            with m.Elif(self.kind == Job.SRT):
+                m.d.comb += [group.start.eq(1), self.sort.start.eq(1)]
                 m.next = "SORT"
             with m.Else():
-                m.d.comb += [offers.scan.eq(1), offers.load.eq(job.flags.shared)]
+                m.d.comb += [group.start.eq(1), offers.scan.eq(1),
+                             offers.load.eq(job.flags.shared)]
                 m.next = "READ"
-            m.d.comb += group.start.eq(1)
 
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.start):
+                    m.d.comb += look.eq(1)
                     m.next = "CHECK"
             with m.State("CHECK"):
+                m.d.comb += self.looking.eq(1)
                 with m.If(self.check.done):
                     m.d.comb += self.fault.eq(~self.check.good)
                     with m.If(~self.check.good):
@@ -150,18 +153,14 @@ class ListUnit(wiring.Component):
                     with m.Elif(self.kind == Job.SCT):
                         m.d.comb += self.scatter.start.eq(1)
                         m.next = "SCATTER"
-                    with m.Elif(job.flags.wanted):
-                        m.d.comb += look.eq(1)
-                        m.next = "LOOK"
-                    with m.Else():
+                    with m.Elif(looked):
                         begin()
+                    with m.Else():
+                        m.next = "LOOK"
             with m.State("LOOK"):
                 m.d.comb += self.looking.eq(1)
-                with m.If(wanted):
+                with m.If(looked):
                     begin()
-                with m.Elif(unwanted):
-                    m.d.comb += self.done.eq(1)
-                    m.next = "IDLE"
             with m.State("SCATTER"):
                 with m.If(self.scatter.done):
                     m.d.comb += self.done.eq(1)
@@ -172,7 +171,7 @@ class ListUnit(wiring.Component):
                     m.d.comb += close.eq(1)
                     m.next = "STORE"
             with m.State("READ"):
-                with m.If(scanned & loaded):
+                with m.If(~offers.scanning):
                     m.d.comb += group.tile.eq(1)
                     m.next = "LIVE"
             with m.State("LIVE"):
@@ -180,12 +179,14 @@ class ListUnit(wiring.Component):
                     m.next = "GROUP"
             with m.State("GROUP"):
                 with m.If(group.any):
-                    m.d.comb += group.take.eq(1)
-                    m.d.sync += ranked.eq(0)
-                    m.next = "BEGIN"
+                    with m.If(~offers.loading):
+                        m.d.comb += group.take.eq(1)
+                        m.d.sync += ranked.eq(0)
+                        m.next = "BEGIN"
                 with m.Elif(group.last_tile):
-                    m.d.comb += self.done.eq(1)
-                    m.next = "IDLE"
+                    with m.If(loaded):
+                        m.d.comb += self.done.eq(1)
+                        m.next = "IDLE"
                 with m.Else():
                     m.d.comb += group.tile.eq(1)
                     m.next = "LIVE"
@@ -229,8 +230,11 @@ class ListUnit(wiring.Component):
                     with m.Else():
                         m.next = "GROUP"
 
-    def _elaborate_look(self, m: Module, look, wanted, unwanted) -> None:
-        """Flag.WANTED: the vector at Y_BASE, up to its first pair that is not zero."""
+    def _elaborate_look(self, m: Module, look, looked, wanted) -> None:
+        """Flag.WANTED: the vector at Y_BASE, up to its first pair that is not zero.
+
+        It is looked at beside the check.
+        """
         job = self.job
         reading, left = Signal(), Signal(12)
         with m.If(look):
@@ -241,9 +245,15 @@ class ListUnit(wiring.Component):
                          reading.eq(self.looking & (left != 0))]
         arrived = delay(m, reading & self.looking, Ram.LATENCY, "arrived")
         final = delay(m, left == 0, Ram.LATENCY, "final")
+        found, ended, there = Signal(), Signal(), Signal()
+        m.d.comb += there.eq(arrived & self.scalar_data.any())
+        with m.If(look):
+            m.d.sync += [found.eq(0), ended.eq(0)]
+        with m.Else():
+            m.d.sync += [found.eq(found | there), ended.eq(ended | arrived & final)]
         m.d.comb += [
-            wanted.eq(self.looking & arrived & self.scalar_data.any()),
-            unwanted.eq(self.looking & arrived & ~self.scalar_data.any() & final),
+            wanted.eq(~job.flags.wanted | found | there),
+            looked.eq(wanted | ended | arrived & final),
         ]
 
     # --- offers -----------------------------------------------------------------------------------
@@ -310,7 +320,8 @@ class ListUnit(wiring.Component):
         m.d.comb += word.eq(job.m_base + self.group.tile_number
                             + delay(m, place.word, _ISSUED - 1 - _PLACED, "word"))
         self.offer_word, self.offer_odd = word, offer[_ISSUED - 1].odd
-        self.offer_issued = issued[_ISSUED - 1]
+        # An entry of the shared list goes to the products only.
+        self.offer_issued = issued[_ISSUED - 1] & (offer[_ISSUED - 1].kind != Source.SHARED)
         self.offer_scalar = scalar.scalar
 
         # The candidates of the group's lanes.
@@ -417,7 +428,7 @@ class ListUnit(wiring.Component):
             scatter.error_pair.eq(self.scalar_data), scatter.id.eq(self.entry_id),
             scatter.value.eq(self.entry_value),
             self.sort.pair.eq(self.scalar_data), self.sort.beat.eq(self.scalar_beat),
-            self.offers.pair.eq(self.scalar_data), self.group.pair.eq(self.scalar_data),
+            self.offers.group.eq(self.scalar_group), self.group.group.eq(self.scalar_group),
         ]
         with m.If(self.looking):
             m.d.comb += self.scalar_address.eq(self.look_address)
