@@ -75,10 +75,12 @@ _TILE_CYCLES = 3
 _LIVE_CYCLES = 2
 _SHARED_CYCLES = 1
 _KEPT_CYCLES = 11
-# A group beside offers and lists; ranks being closed and their list; the products' first and last;
-# from a product's issue until it can end them; own lists and registers.
+# A group beside offers and lists; ranks being closed and their list, and until the next group's are
+# issued; the products' first and last; from a product's issue until it can end them; own lists and
+# registers.
 _GROUP_CYCLES = 2
-_RANKED_CYCLES = 0
+_RANKED_CYCLES = 1
+_AHEAD_CYCLES = 4
 _PRODUCT_CYCLES = 10
 _PRODUCTS_MORE = 8
 _LAZY_CYCLES = 4
@@ -194,13 +196,19 @@ def _rounded(value: int, shift: int) -> int:
 def _ranked(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDArray[np.int64],
             inputs: npt.NDArray[np.int64], factors: npt.NDArray[np.int64], shift: int, limit: int,
             lanes: int, lane_bits: int, id_mask: int, ids: npt.NDArray[np.int32],
-            values: npt.NDArray[np.int16], counts: npt.NDArray[np.int64], arrival: int,
-            place: int, walked: int) -> int:
-    """The members' largest weights of live inputs, as lists; cycles as of :func:`_lazy`."""
+            values: npt.NDArray[np.int16], counts: npt.NDArray[np.int64], in_flight: int,
+            arrival: int, begin: int, free: int, place: int, walked: int) -> int:
+    """The members' largest weights of live inputs, as lists; cycles as of :func:`_lazy`.
+
+    They are issued from cycle begin on, and taken from cycle free on.
+    """
     keep = ids.shape[1]
-    issue = -1
-    for j in inputs:
-        issue = max(issue + 1, place + (j >> 1))
+    taken = np.full(in_flight, -1, np.int64)
+    issue, last = begin - 1, free - 1
+    for i, j in enumerate(inputs):
+        issue = max(issue + 1, place + (j >> 1), taken[i % in_flight] + 1)
+        last = max(issue + arrival, last + 1)
+        taken[i % in_flight] = last
         identity = (j // lanes << (lane_bits + 1) & id_mask) | j % lanes
         word, column = (j >> 1) * tiles + tile, (j & 1) * lanes - tile * lanes
         counts[1] += 1
@@ -211,7 +219,7 @@ def _ranked(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.ND
             counts[2] += 1
             counts[3] += enter(ids[h], values[h], keep, identity, bounded)
     generated = issue if issue >= walked else max(issue + 1, walked)
-    return max(issue + arrival, generated - _VERDICT_CYCLES)
+    return max(last, generated - _VERDICT_CYCLES)
 
 
 @numba.njit(cache=True)
@@ -374,6 +382,9 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
     members = np.empty(topers, np.int64)
     left = live.copy()
     pairs = (slopes.size + 1) // 2
+    lazies = sources.own_length > 0 or sources.lists_length > 0 and inputs.size > 0
+    ahead, ahead_begin = False, 0
+    walked = _PLACE_CYCLES - 1 + pairs
     clock = _READING_CYCLES + (slopes_pair % GROUP + pairs + GROUP - 1) // GROUP
     for tile in range(tiles):
         clock += _TILE_CYCLES
@@ -392,24 +403,31 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
                         break
             if count == 0:
                 break
-            if shared.size:
-                clock = max(clock, shared.size + _SHARED_CYCLES)
-            clock += group
+            begin = free = clock + 1
+            if ahead:
+                begin = ahead_begin
+            else:
+                if shared.size:
+                    clock = max(clock, shared.size + _SHARED_CYCLES)
+                clock += group
+                begin = free = clock
             if shared.size and inputs.size:
-                clock += 1 + ranked + keep + _ranked(
+                clock = ranked + keep + _ranked(
                     codes, tiles, tile, members[:count], inputs, factors, shift, limit, lanes,
-                    lane_bits, id_mask, ids, values, counts, arrival, _PLACE_CYCLES - clock,
-                    _PLACE_CYCLES - 1 + pairs - clock)
+                    lane_bits, id_mask, ids, values, counts, in_flight, arrival, begin, free,
+                    _PLACE_CYCLES, walked)
+                # The next group's weights are ranked beside these products.
+                ahead = not lazies and left[tile * lanes:(tile + 1) * lanes].any()
+                ahead_begin = clock + _AHEAD_CYCLES
                 clock += product + _products(shared_ids, shared, members[:count], bits, id_mask,
                                              -1 << (lane_bits + 1), ids, values, more, counts)
-            if sources.own_length or sources.lists_length and inputs.size:
+            if lazies:
                 if shared.size and inputs.size:
                     clock += 1
                 clock += lazy + _lazy(
                     codes, tiles, tile, members[:count], inputs, slopes, list_ids, list_values,
                     sources, shift, limit, lanes, lane_bits, topers, id_mask, ids, values, counts,
-                    in_flight, arrival, again, _PLACE_CYCLES - clock,
-                    _PLACE_CYCLES - 1 + pairs - clock)
+                    in_flight, arrival, again, _PLACE_CYCLES - clock, walked - clock)
             clock += keep
     if shared.size:
         clock = max(clock, shared.size + _KEPT_CYCLES)

@@ -28,11 +28,12 @@ class ListGroup(wiring.Component):
     scanning, pair_address, group : Out, Out, In. S_BASE's aligned groups of eight pairs,
         Ram.LATENCY later.
     any : Out. Some lane is left.
-    take : In. The lowest that is left of each toper is the group from the next cycle on.
+    take : In. The lowest that is left of each toper is the next group from the next cycle on.
     last_tile, tile_number : Out. The present one.
-    valid : Out, a bit a toper. It serves a lane.
-    rows, lanes, firsts : Out. Of each toper: its lane's row, its lane; two cycles after ``take``,
-        the first entry of its list.
+    chosen, rows, lanes : Out. Of the next group: a bit a toper, whether it serves a lane; the
+        lane's row; the lane.
+    move : In. The next group is the present one from the next cycle on.
+    valid, firsts : Out. Of the present group: a bit a toper; the first entry of each list.
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,8 +47,9 @@ class ListGroup(wiring.Component):
             "start": In(1), "tile": In(1), "known": Out(1),
             "scanning": Out(1), "pair_address": Out(17),
             "group": In(2 * config.element_bits * GROUP),
-            "any": Out(1), "take": In(1), "last_tile": Out(1), "tile_number": Out(12),
-            "valid": Out(topers), "rows": Out(topers * self._row_bits),
+            "any": Out(1), "take": In(1), "move": In(1), "last_tile": Out(1),
+            "tile_number": Out(12), "chosen": Out(topers), "valid": Out(topers),
+            "rows": Out(topers * self._row_bits),
             "lanes": Out(topers * config.lane_bits), "firsts": Out(topers * self._entry_bits),
         })
 
@@ -122,17 +124,20 @@ class ListGroup(wiring.Component):
                     m.d.comb += lowest.eq(r)
             chosen = self.rows.word_select(t, self._row_bits)
             with m.If(self.take):
-                m.d.sync += [self.valid[t].eq(mine.any()), chosen.eq(lowest)]
+                m.d.sync += [self.chosen[t].eq(mine.any()), chosen.eq(lowest)]
                 for r in range(rows):
                     with m.If(~Cat(left[q][t] for q in range(r)).any()):
                         m.d.sync += left[r][t].eq(0)
             lane = t if rows == 1 else _times(Cat(chosen, 0), topers) + t
             m.d.comb += self.lanes.word_select(t, self.config.lane_bits).eq(lane)
             place = base + sum((Mux(bit, job.k << i, 0) for i, bit in enumerate(chosen)), 0)
-            m.d.sync += self.firsts.word_select(t, self._entry_bits).eq(
-                Mux(sorts, job.l_base, place) if t == 0 else place)
+            with m.If(self.move | sorts):
+                m.d.sync += self.firsts.word_select(t, self._entry_bits).eq(
+                    Mux(sorts, job.l_base, place) if t == 0 else place)
         with m.If(self.start | sorts):
             m.d.sync += self.valid.eq(1)
+        with m.Elif(self.move):
+            m.d.sync += self.valid.eq(self.chosen)
         return m
 
 

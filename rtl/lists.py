@@ -106,6 +106,8 @@ class ListUnit(wiring.Component):
         ]
         # Whose pair is read, and whether SRT's or TOP's distinct ids are offered.
         self.looking, self.distinct, self.making_products = Signal(), Signal(), Signal()
+        # The topers take what is queued.
+        self.queued = Signal()
         self.look_address = Signal(17)
         self._elaborate_offers(m)
         self._elaborate_topers(m)
@@ -121,7 +123,8 @@ class ListUnit(wiring.Component):
         look, looked, wanted = Signal(), Signal(), Signal()
         self._elaborate_look(m, look, looked, wanted)
         loaded = Signal()
-        ranked = Signal()   # of the present group
+        # Of the present group; of the next one, whose weights are ranked beside products and lists.
+        ranked, ahead, rank_ahead = Signal(), Signal(), Signal()
         shared, lazy = Signal(), Signal()
         m.d.comb += [shared.eq(job.flags.shared & offers.any),
                      lazy.eq(job.flags.own | job.flags.lists & offers.any),
@@ -191,6 +194,7 @@ class ListUnit(wiring.Component):
                     m.d.comb += group.tile.eq(1)
                     m.next = "LIVE"
             with m.State("BEGIN"):
+                m.d.comb += group.move.eq(1)
                 with m.If(shared & ~ranked):
                     m.d.comb += offers.rank.eq(1)
                     m.next = "RANK"
@@ -201,17 +205,20 @@ class ListUnit(wiring.Component):
                     m.d.comb += close.eq(1)
                     m.next = "STORE"
             with m.State("RANK"):
-                m.d.comb += self.distinct.eq(1)
+                m.d.comb += [self.distinct.eq(1), self.queued.eq(1)]
                 with m.If(offers.idle):
                     m.d.comb += close.eq(1)
                     m.d.sync += ranked.eq(1)
                     m.next = "RANKED"
             with m.State("RANKED"):
                 with m.If(stored):
-                    m.d.comb += self.products.start.eq(1)
+                    m.d.comb += [self.products.start.eq(1), group.take.eq(group.any & ~lazy)]
+                    m.d.sync += [ahead.eq(group.take), rank_ahead.eq(group.take)]
                     m.next = "PRODUCTS"
             with m.State("PRODUCTS"):
-                m.d.comb += [self.distinct.eq(1), self.making_products.eq(1)]
+                m.d.comb += [self.distinct.eq(1), self.making_products.eq(1),
+                             offers.rank.eq(rank_ahead)]
+                m.d.sync += rank_ahead.eq(0)
                 with m.If(self.products.over):
                     with m.If(lazy):
                         m.next = "BEGIN"
@@ -219,6 +226,7 @@ class ListUnit(wiring.Component):
                         m.d.comb += close.eq(1)
                         m.next = "STORE"
             with m.State("OFFER"):
+                m.d.comb += self.queued.eq(1)
                 with m.If(offers.idle):
                     m.d.comb += close.eq(1)
                     m.next = "STORE"
@@ -227,6 +235,10 @@ class ListUnit(wiring.Component):
                     with m.If(self.kind == Job.SRT):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
+                    with m.Elif(ahead):
+                        m.d.comb += group.move.eq(1)
+                        m.d.sync += ahead.eq(0)
+                        m.next = "RANK"
                     with m.Else():
                         m.next = "GROUP"
 
@@ -364,7 +376,7 @@ class ListUnit(wiring.Component):
         word = Signal(self.entry_id.word.shape())
         m.d.comb += [
             take.eq(held & Cat(toper.offers.ready for toper in self.topers).all()),
-            self.queue.r_en.eq(~held | take),
+            self.queue.r_en.eq(self.queued & (~held | take)),
             from_queue.eq(self.queue.r_rdy & self.queue.r_en),
             word.eq(identity.word + Mux(own, self.group.tile_number, 0)),
         ]
@@ -403,7 +415,7 @@ class ListUnit(wiring.Component):
         m.d.comb += [
             offers.taken.eq(taken[0]), offers.verdict.eq(taken[-1]), offers.alive.eq(verdicts),
             offers.judged.eq(delay(m, offer.as_value(), Toper.VERDICT_LATENCY, "judged")),
-            offers.valid.eq(self.group.valid), products.alive.eq(verdicts.any()),
+            offers.valid.eq(self.group.chosen), products.alive.eq(verdicts.any()),
             self.sort.least.eq(self.topers[0].least),
         ]
         m.d.sync += self.clipped.eq(
