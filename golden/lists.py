@@ -81,8 +81,8 @@ _KEPT_CYCLES = 11
 _GROUP_CYCLES = 2
 _RANKED_CYCLES = 1
 _AHEAD_CYCLES = 4
-_PRODUCT_CYCLES = 10
-_PRODUCTS_MORE = 8
+_PRODUCT_CYCLES = 9
+_PRODUCTS_MORE = 7
 _LAZY_CYCLES = 4
 
 
@@ -383,7 +383,7 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
     left = live.copy()
     pairs = (slopes.size + 1) // 2
     lazies = sources.own_length > 0 or sources.lists_length > 0 and inputs.size > 0
-    ahead, ahead_begin = False, 0
+    ahead, ahead_begin, stored = False, 0, 0
     walked = _PLACE_CYCLES - 1 + pairs
     clock = _READING_CYCLES + (slopes_pair % GROUP + pairs + GROUP - 1) // GROUP
     for tile in range(tiles):
@@ -412,10 +412,12 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
                 clock += group
                 begin = free = clock
             if shared.size and inputs.size:
-                clock = ranked + keep + _ranked(
+                clock = ranked + _ranked(
                     codes, tiles, tile, members[:count], inputs, factors, shift, limit, lanes,
                     lane_bits, id_mask, ids, values, counts, in_flight, arrival, begin, free,
                     _PLACE_CYCLES, walked)
+                # Topers hand on one list at a time.
+                clock = max(clock, stored)
                 # The next group's weights are ranked beside these products.
                 ahead = not lazies and left[tile * lanes:(tile + 1) * lanes].any()
                 ahead_begin = clock + _AHEAD_CYCLES
@@ -428,7 +430,12 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
                     codes, tiles, tile, members[:count], inputs, slopes, list_ids, list_values,
                     sources, shift, limit, lanes, lane_bits, topers, id_mask, ids, values, counts,
                     in_flight, arrival, again, _PLACE_CYCLES - clock, walked - clock)
-            clock += keep
+            elif not (shared.size and inputs.size):
+                clock += 1
+            # Lists are stored beside what the topers take next.
+            clock = max(clock, stored)
+            stored = clock + keep
+    clock = max(clock, stored - 1)
     if shared.size:
         clock = max(clock, shared.size + _KEPT_CYCLES)
     counts[5] = clock

@@ -112,13 +112,13 @@ class ListUnit(wiring.Component):
         self._elaborate_offers(m)
         self._elaborate_topers(m)
         self._elaborate_uop(m)
-        close, stored = self._elaborate_unload(m)
-        self._elaborate_control(m, close, stored)
+        close, store, more = self._elaborate_unload(m)
+        self._elaborate_control(m, close, store, more)
         return m
 
     # --- control ----------------------------------------------------------------------------------
 
-    def _elaborate_control(self, m: Module, close, stored) -> None:
+    def _elaborate_control(self, m: Module, close, store, more) -> None:
         job, group, offers = self.job, self.group, self.offers
         look, looked, wanted = Signal(), Signal(), Signal()
         self._elaborate_look(m, look, looked, wanted)
@@ -171,7 +171,7 @@ class ListUnit(wiring.Component):
             with m.State("SORT"):
                 m.d.comb += self.distinct.eq(1)
                 with m.If(self.sort.over):
-                    m.d.comb += close.eq(1)
+                    m.d.comb += [close.eq(1), store.eq(1)]
                     m.next = "STORE"
             with m.State("READ"):
                 with m.If(~offers.scanning):
@@ -187,7 +187,7 @@ class ListUnit(wiring.Component):
                         m.d.sync += ranked.eq(0)
                         m.next = "BEGIN"
                 with m.Elif(group.last_tile):
-                    with m.If(loaded):
+                    with m.If(loaded & ~more):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
                 with m.Else():
@@ -198,22 +198,15 @@ class ListUnit(wiring.Component):
                 with m.If(shared & ~ranked):
                     m.d.comb += offers.rank.eq(1)
                     m.next = "RANK"
-                with m.Elif(lazy):
+                with m.Else():
                     m.d.comb += offers.lazy.eq(1)
                     m.next = "OFFER"
-                with m.Else():
-                    m.d.comb += close.eq(1)
-                    m.next = "STORE"
             with m.State("RANK"):
                 m.d.comb += [self.distinct.eq(1), self.queued.eq(1)]
-                with m.If(offers.idle):
-                    m.d.comb += close.eq(1)
-                    m.d.sync += ranked.eq(1)
-                    m.next = "RANKED"
-            with m.State("RANKED"):
-                with m.If(stored):
-                    m.d.comb += [self.products.start.eq(1), group.take.eq(group.any & ~lazy)]
-                    m.d.sync += [ahead.eq(group.take), rank_ahead.eq(group.take)]
+                with m.If(offers.idle & ~more):
+                    m.d.comb += [close.eq(1), self.products.start.eq(1),
+                                 group.take.eq(group.any & ~lazy)]
+                    m.d.sync += [ranked.eq(1), ahead.eq(group.take), rank_ahead.eq(group.take)]
                     m.next = "PRODUCTS"
             with m.State("PRODUCTS"):
                 m.d.comb += [self.distinct.eq(1), self.making_products.eq(1),
@@ -223,24 +216,20 @@ class ListUnit(wiring.Component):
                     with m.If(lazy):
                         m.next = "BEGIN"
                     with m.Else():
-                        m.d.comb += close.eq(1)
-                        m.next = "STORE"
+                        m.d.comb += [close.eq(1), store.eq(1)]
+                        m.next = "GROUP"
+                        with m.If(ahead):
+                            m.d.comb += group.move.eq(1)
+                            m.next = "RANK"
             with m.State("OFFER"):
                 m.d.comb += self.queued.eq(1)
-                with m.If(offers.idle):
-                    m.d.comb += close.eq(1)
-                    m.next = "STORE"
+                with m.If(offers.idle & ~more):
+                    m.d.comb += [close.eq(1), store.eq(1)]
+                    m.next = "GROUP"
             with m.State("STORE"):
-                with m.If(stored):
-                    with m.If(self.kind == Job.SRT):
-                        m.d.comb += self.done.eq(1)
-                        m.next = "IDLE"
-                    with m.Elif(ahead):
-                        m.d.comb += group.move.eq(1)
-                        m.d.sync += ahead.eq(0)
-                        m.next = "RANK"
-                    with m.Else():
-                        m.next = "GROUP"
+                with m.If(~more):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
 
     def _elaborate_look(self, m: Module, look, looked, wanted) -> None:
         """Flag.WANTED: the vector at Y_BASE, up to its first pair that is not zero.
@@ -467,28 +456,29 @@ class ListUnit(wiring.Component):
     # --- lists out --------------------------------------------------------------------------------
 
     def _elaborate_unload(self, m: Module):
-        """All topers' lists at once, each to its bank."""
-        config, memory, products = self.config, self.memory, self.products
-        close, stored = Signal(), Signal()
-        storing, number = Signal(), Signal(range(config.toper_registers))
-        with m.If(close):
-            m.d.sync += [storing.eq(1), number.eq(0)]
+        """The lists of a group: ranks to the products, or each to its bank, all at once.
+
+        The topers take the next offers beside it.
+        """
+        config, memory, products, group = self.config, self.memory, self.products, self.group
+        close, store = Signal(), Signal()
+        storing, more, number = Signal(), Signal(), Signal(range(config.toper_registers))
+        valid, firsts = Signal.like(group.valid), Signal.like(group.firsts, reset_less=True)
+        with m.If(store):
+            m.d.sync += [storing.eq(1), number.eq(0), valid.eq(group.valid),
+                         firsts.eq(group.firsts)]
         with m.Elif(storing):
-            m.d.sync += [number.eq(number + 1), storing.eq(~stored)]
+            m.d.sync += [number.eq(number + 1), storing.eq(more)]
         m.d.comb += [
-            stored.eq(storing & (number + 1 == self.job.k)),
-            memory.private.eq(self.making_products & ~self.store),
-            memory.index.eq(Mux(storing, number, products.rank)),
-            memory.write.eq(Mux(storing, self.group.valid, 0)),
+            more.eq(storing & (number + 1 != self.job.k)),
+            memory.index.eq(number), memory.write.eq(Mux(storing, valid, 0)),
         ]
         for t, toper in enumerate(self.topers):
-            bits = config.element_bits
-            first = self.group.firsts.word_select(t, len(memory.address))
+            entry = Cat(toper.lists.p.value, toper.lists.p.id)
             m.d.comb += [
-                toper.close.eq(close), toper.lists.ready.eq(storing),
-                getattr(memory, f"first_{t}").eq(first),
-                getattr(memory, f"data_{t}").eq(Cat(toper.lists.p.value, toper.lists.p.id)),
-                getattr(products, f"weight_{t}").eq(getattr(memory, f"entry_{t}")),
+                toper.close.eq(close), toper.lists.ready.eq(storing | products.advance),
+                getattr(memory, f"first_{t}").eq(firsts.word_select(t, len(memory.address))),
+                getattr(memory, f"data_{t}").eq(entry),
+                getattr(products, f"weight_{t}").eq(entry),
             ]
-            assert len(toper.lists.p.value) == bits
-        return close, stored
+        return close, store, more
