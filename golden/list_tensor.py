@@ -99,6 +99,10 @@ class ListTensor:
             self.config.tiles(max(self[Reg.P], self[Reg.Q])))
         return found.size > 0
 
+    def begins(self) -> int:
+        """When SRT or TOP begins, before the end of its check."""
+        return 0 if self.has(Flag.WANTED) else -lists.BESIDE_CHECK
+
     def srt(self) -> None:
         keep, p = self.keep(), self[Reg.P]
         self.words()
@@ -113,7 +117,7 @@ class ListTensor:
         first, unit = (2 * (base % 4), 8) if self.has(Flag.INPUT) else (0, 2)
         self.s.list_ids[result], self.s.list_values[result], cycles = lists.largest(
             vector, self[Reg.M_BASE], self.config.tiles(self[Reg.Q]), keep, self.config,
-            first=first, unit=unit)
+            first=first, unit=unit, begins=self.begins())
         self.s.list_cycles += cycles
 
     def top(self) -> None:
@@ -150,7 +154,7 @@ class ListTensor:
         ids, values, counts = lists.layer(
             codes, live, slopes, factors, s.list_ids.reshape(banks), s.list_values.reshape(banks),
             sources, self[Reg.SHIFT], keep, config, slopes_pair=self[Reg.G_BASE],
-            live_pair=self[Reg.S_BASE] if self.has(Flag.LIVE) else -1)
+            live_pair=self[Reg.S_BASE] if self.has(Flag.LIVE) else -1, begins=self.begins())
         self.count("derivative", counts.clipped)
         s.list_ids[result[live]], s.list_values[result[live]] = ids[live], values[live]
         s.list_cycles += counts.cycles

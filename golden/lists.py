@@ -64,6 +64,11 @@ _SORTED_CYCLES = 3
 _ARRIVAL_CYCLES = 25
 _AGAIN_CYCLES = 4
 _VERDICT_CYCLES = 2
+#: What SRT and TOP begin before their check is over, beside what only looks at a vector.
+BESIDE_CHECK = 8
+# What the check holds back: SRT's list, less its entries; TOP's first group.
+_SORT_CHECKED = 1
+_GROUP_CHECKED = 1
 # Looking at a vector, beside the check, less the check's.
 _LOOKING_CYCLES = -6
 # From the check until the first pair's place is known; until live neurons are asked for, less the
@@ -75,11 +80,12 @@ _TILE_CYCLES = 3
 _LIVE_CYCLES = 2
 _SHARED_CYCLES = 1
 _KEPT_CYCLES = 11
-# A group beside offers and lists; ranks being closed and their list, and until the next group's are
-# issued; the products' first and last; from a product's issue until it can end them; own lists and
-# registers.
+# A group beside offers and lists; from the last rank's taking until ranks are closed, which is so
+# much later by the clock of lists; from there until the next group's ranks are issued; the
+# products' first and last; from a product's issue until it can end them; own lists and registers.
 _GROUP_CYCLES = 2
 _RANKED_CYCLES = 1
+_RANKS_CLOSED = 3
 _AHEAD_CYCLES = 4
 _PRODUCT_CYCLES = 9
 _PRODUCTS_MORE = 7
@@ -168,19 +174,19 @@ def _largest(vector: npt.NDArray[np.int16], first: int, unit: int, base: int, ti
 
 
 def largest(vector: npt.NDArray[np.int16], base: int, tiles: int, keep: int, config: Config, *,
-            first: int = 0, unit: int = 2) -> tuple[
+            first: int = 0, unit: int = 2, begins: int = 0) -> tuple[
                 npt.NDArray[np.int32], npt.NDArray[np.int16], int]:
     """The list of the ``keep`` largest elements of ``vector``, ties to the lowest index; cycles.
 
     Its ids lack what the neuron adds: the tile and the lane. ``base`` and ``tiles`` are those of
     the matrix that multiplies the vector: M[i, h] is in word base + i div 2 x tiles + h div lanes.
     The vector is read in units of ``unit`` elements, from element ``first`` of one; only elements
-    above the toper's smallest are offered.
+    above the toper's smallest are offered. It begins in cycle ``begins`` of those counted.
     """
     ids, values = np.zeros(keep, np.int32), np.zeros(keep, np.int16)
     cycles = _largest(vector, first, unit, base, tiles, config.lane_bits, ids, values,
                       SORT_AHEAD, _UNIT_CYCLES, _FILTER_CYCLES)
-    return ids, values, cycles + _SORTED_CYCLES + keep
+    return ids, values, max(begins + cycles + _SORTED_CYCLES, _SORT_CHECKED) + keep
 
 
 @numba.njit(cache=True, inline="always")
@@ -364,7 +370,7 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
            shift: int, limit: int, lanes: int, lane_bits: int, topers: int, id_mask: int,
            ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], in_flight: int,
            bits: int, timing: tuple[int, int, int, int, int, int, int], slopes_pair: int,
-           live_pair: int) -> npt.NDArray[np.int64]:
+           live_pair: int, begins: int) -> npt.NDArray[np.int64]:
     arrival, again, group, ranked, product, more, lazy = timing
     keep, neurons = ids.shape[1], live.size
     inputs = np.flatnonzero(slopes)
@@ -384,14 +390,16 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
     pairs = (slopes.size + 1) // 2
     lazies = sources.own_length > 0 or sources.lists_length > 0 and inputs.size > 0
     ahead, ahead_begin, stored = False, 0, 0
-    walked = _PLACE_CYCLES - 1 + pairs
-    clock = _READING_CYCLES + (slopes_pair % GROUP + pairs + GROUP - 1) // GROUP
+    place = begins + _PLACE_CYCLES
+    walked = place - 1 + pairs
+    clock = begins + _READING_CYCLES + (slopes_pair % GROUP + pairs + GROUP - 1) // GROUP
     for tile in range(tiles):
         clock += _TILE_CYCLES
         if live_pair >= 0:
             width = min(lanes, neurons - tile * lanes)
             before = (live_pair + tile * (lanes // 2)) % GROUP
             clock += _LIVE_CYCLES + (before + (width + 1) // 2 + GROUP - 1) // GROUP
+        clock = max(clock, _GROUP_CHECKED)
         while True:
             count = 0
             for t in range(topers):
@@ -408,16 +416,16 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
                 begin = ahead_begin
             else:
                 if shared.size:
-                    clock = max(clock, shared.size + _SHARED_CYCLES)
+                    clock = max(clock, begins + shared.size + _SHARED_CYCLES)
                 clock += group
                 begin = free = clock
             if shared.size and inputs.size:
                 clock = ranked + _ranked(
                     codes, tiles, tile, members[:count], inputs, factors, shift, limit, lanes,
                     lane_bits, id_mask, ids, values, counts, in_flight, arrival, begin, free,
-                    _PLACE_CYCLES, walked)
+                    place, walked)
                 # Topers hand on one list at a time.
-                clock = max(clock, stored)
+                clock = max(clock, stored - _RANKS_CLOSED)
                 # The next group's weights are ranked beside these products.
                 ahead = not lazies and left[tile * lanes:(tile + 1) * lanes].any()
                 ahead_begin = clock + _AHEAD_CYCLES
@@ -429,7 +437,7 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
                 clock += lazy + _lazy(
                     codes, tiles, tile, members[:count], inputs, slopes, list_ids, list_values,
                     sources, shift, limit, lanes, lane_bits, topers, id_mask, ids, values, counts,
-                    in_flight, arrival, again, _PLACE_CYCLES - clock, walked - clock)
+                    in_flight, arrival, again, place - clock, walked - clock)
             elif not (shared.size and inputs.size):
                 clock += 1
             # Lists are stored beside what the topers take next.
@@ -437,7 +445,7 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
             stored = clock + keep
     clock = max(clock, stored - 1)
     if shared.size:
-        clock = max(clock, shared.size + _KEPT_CYCLES)
+        clock = max(clock, begins + shared.size + _KEPT_CYCLES)
     counts[5] = clock
     return counts
 
@@ -446,7 +454,8 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
           slopes: npt.NDArray[np.int64], factors: npt.NDArray[np.int64],
           list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
           shift: int, keep: int, config: Config, *, slopes_pair: int = 0,
-          live_pair: int = -1) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16], Counts]:
+          live_pair: int = -1, begins: int = 0) -> tuple[
+              npt.NDArray[np.int32], npt.NDArray[np.int16], Counts]:
     """The lists (neurons, keep) of a layer; those of neurons that are not live are zero.
 
     Parameters
@@ -460,6 +469,7 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
         rne(weight x scalar / 2^shift), clamped.
     slopes_pair, live_pair : where in the pair memory slopes are read, and live neurons, if they
         are.
+    begins : the cycle in which it begins, of those counted.
     """
     neurons = live.size
     ids, values = np.zeros((neurons, keep), np.int32), np.zeros((neurons, keep), np.int16)
@@ -468,5 +478,5 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
                     config.toper_lanes, (1 << config.id_bits) - 1, ids, values, IN_FLIGHT,
                     PRODUCT_BITS,
                     (_ARRIVAL_CYCLES, _AGAIN_CYCLES, _GROUP_CYCLES, _RANKED_CYCLES,
-                     _PRODUCT_CYCLES, _PRODUCTS_MORE, _LAZY_CYCLES), slopes_pair, live_pair)
+                     _PRODUCT_CYCLES, _PRODUCTS_MORE, _LAZY_CYCLES), slopes_pair, live_pair, begins)
     return ids, values, Counts(*counts.tolist())

@@ -153,18 +153,18 @@ class ListOffers(wiring.Component):
         layout = offer_layout(config)
         m.submodules.queue = queue = SyncFIFOBuffered(
             width=layout.size, depth=config.queue_entries)
-        fresh, waiting, pushed = Signal(layout), Signal(layout), Signal(layout)
+        waiting, pushed = Signal(layout), Signal(layout)
         # The generator: own list, or the shared one's entries; then the live inputs.
         first, inputs, kind = Signal(), Signal(), Signal(Source)
-        entry, place, odd = Signal(layout["entry"].shape), Signal.like(fresh.place), Signal()
+        entry, place, odd = Signal(layout["entry"].shape), Signal.like(waiting.place), Signal()
         position = Signal(range(config.queue_entries // 2 + 1))
         generating, allowed, found = Signal(), Signal(), Signal()
         in_flight = Signal(range(IN_FLIGHT + 1))
         unfinished = Signal(range(config.queue_entries + 2))
         push, finished, last = Signal(), Signal(), Signal()
         both = masks.data == 3
-        old, burst = data.View(layout, queue.r_data), Signal.like(fresh.entry)
-        following_entry, decides = Signal.like(fresh.entry), Signal()
+        old, burst = data.View(layout, queue.r_data), Signal.like(entry)
+        following_entry, decides = Signal.like(entry), Signal()
 
         def length(kind):
             return Mux(kind == Source.OWN, job.f_stride, job.r_stride)
@@ -181,14 +181,15 @@ class ListOffers(wiring.Component):
             allowed.eq((in_flight != IN_FLIGHT) | self.loading),
             self.issue.eq(allowed & (first | Mux(inputs, found, queue.r_rdy))),
             queue.r_en.eq(allowed & ~generating & decides),
-            fresh.alive.eq(self.valid),
-            self.offer.eq(Mux(generating, fresh, waiting)),
-            self.offer.decides.eq(generating | decides),
         ]
-        with m.If(first):
-            m.d.comb += [fresh.kind.eq(kind), fresh.entry.eq(entry)]
+        with m.If(generating):
+            m.d.comb += [
+                self.offer.kind.eq(kind), self.offer.alive.eq(self.valid),
+                self.offer.entry.eq(Mux(first, entry, 0)), self.offer.decides.eq(1),
+                self.offer.place.eq(Mux(first, 0, place)), self.offer.odd.eq(odd & ~first),
+            ]
         with m.Else():
-            m.d.comb += [fresh.kind.eq(kind), fresh.place.eq(place), fresh.odd.eq(odd)]
+            m.d.comb += [self.offer.eq(waiting), self.offer.decides.eq(decides)]
         shared = self.issue & self.loading
         following = position + 1 == self._count
         with m.If(self.load):

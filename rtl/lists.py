@@ -6,7 +6,7 @@ the topers of a group take theirs. Times count from an offer's issue, see :data:
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -82,9 +82,11 @@ class ListUnit(wiring.Component):
         config, job = self.config, self.job
         m.submodules.memory = self.memory = ListMemory(config)
         m.submodules.check = self.check = ListCheck(config)
-        m.submodules.sort = self.sort = ListSort(config)
+        self.sort, self.offers = ListSort(config), ListOffers(config)
+        # A fault stops what has begun beside the check.
+        forget = ResetInserter(self.fault)
+        m.submodules.sort, m.submodules.offers = forget(self.sort), forget(self.offers)
         m.submodules.scatter = self.scatter = ListScatter(config)
-        m.submodules.offers = self.offers = ListOffers(config)
         m.submodules.products = self.products = ListProducts(config)
         m.submodules.group = self.group = ListGroup(config)
         self.topers = []
@@ -125,22 +127,37 @@ class ListUnit(wiring.Component):
         loaded = Signal()
         # Of the present group; of the next one, whose weights are ranked beside products and lists.
         ranked, ahead, rank_ahead = Signal(), Signal(), Signal()
-        shared, lazy = Signal(), Signal()
+        shared, lazy, sorted_ = Signal(), Signal(), Signal()
         m.d.comb += [shared.eq(job.flags.shared & offers.any),
                      lazy.eq(job.flags.own | job.flags.lists & offers.any),
                      loaded.eq(~job.flags.shared | self.shared_loaded)]
 
+        # What is only read begins beside the check, unless a vector is looked at.
+        checked, bad = Signal(), Signal()
+        m.d.comb += [bad.eq(self.check.done & ~self.check.good), self.fault.eq(bad)]
+        with m.If(self.start):
+            m.d.sync += checked.eq(0)
+        with m.Elif(self.check.done):
+            m.d.sync += checked.eq(1)
+        # The topers forget what SRT has offered.
+        with m.If(delay(m, bad, 4, "forget")):
+            m.d.comb += close.eq(1)
+
         def begin() -> None:
-            with m.If(~wanted):
-                m.d.comb += self.done.eq(1)
-                m.next = "IDLE"
-            with m.Elif(self.kind == Job.SRT):
-                m.d.comb += [group.start.eq(1), self.sort.start.eq(1)]
+            m.d.comb += group.start.eq(1)
+            with m.If(self.kind == Job.SRT):
+                m.d.comb += self.sort.start.eq(1)
                 m.next = "SORT"
             with m.Else():
-                m.d.comb += [group.start.eq(1), offers.scan.eq(1),
-                             offers.load.eq(job.flags.shared)]
+                m.d.comb += [offers.scan.eq(1), offers.load.eq(job.flags.shared)]
                 m.next = "READ"
+
+        def look_on() -> None:
+            with m.If(looked & wanted):
+                begin()
+            with m.Elif(looked):
+                m.d.comb += self.done.eq(1)
+                m.next = "IDLE"
 
         with m.FSM():
             with m.State("IDLE"):
@@ -149,21 +166,19 @@ class ListUnit(wiring.Component):
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.comb += self.looking.eq(1)
-                with m.If(self.check.done):
-                    m.d.comb += self.fault.eq(~self.check.good)
-                    with m.If(~self.check.good):
-                        m.next = "IDLE"
-                    with m.Elif(self.kind == Job.SCT):
-                        m.d.comb += self.scatter.start.eq(1)
-                        m.next = "SCATTER"
-                    with m.Elif(looked):
-                        begin()
-                    with m.Else():
-                        m.next = "LOOK"
+                with m.If(self.check.counted & (self.kind != Job.SCT) & ~job.flags.wanted):
+                    begin()
+                with m.Elif(bad):
+                    m.next = "IDLE"
+                with m.Elif(self.check.done & (self.kind == Job.SCT)):
+                    m.d.comb += self.scatter.start.eq(1)
+                    m.next = "SCATTER"
+                with m.Elif(self.check.done):
+                    m.next = "LOOK"
+                    look_on()
             with m.State("LOOK"):
                 m.d.comb += self.looking.eq(1)
-                with m.If(looked):
-                    begin()
+                look_on()
             with m.State("SCATTER"):
                 with m.If(self.scatter.done):
                     m.d.comb += self.done.eq(1)
@@ -171,17 +186,29 @@ class ListUnit(wiring.Component):
             with m.State("SORT"):
                 m.d.comb += self.distinct.eq(1)
                 with m.If(self.sort.over):
+                    m.d.sync += sorted_.eq(1)
+                with m.If(bad):
+                    m.next = "IDLE"
+                with m.Elif(checked & (self.sort.over | sorted_)):
                     m.d.comb += [close.eq(1), store.eq(1)]
+                    m.d.sync += sorted_.eq(0)
                     m.next = "STORE"
             with m.State("READ"):
-                with m.If(~offers.scanning):
+                with m.If(bad):
+                    m.next = "IDLE"
+                with m.Elif(~offers.scanning):
                     m.d.comb += group.tile.eq(1)
                     m.next = "LIVE"
             with m.State("LIVE"):
-                with m.If(group.known):
+                with m.If(bad):
+                    m.next = "IDLE"
+                with m.Elif(group.known):
                     m.next = "GROUP"
             with m.State("GROUP"):
-                with m.If(group.any):
+                with m.If(~checked):
+                    with m.If(bad):
+                        m.next = "IDLE"
+                with m.Elif(group.any):
                     with m.If(~offers.loading):
                         m.d.comb += group.take.eq(1)
                         m.d.sync += ranked.eq(0)
