@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import lists, update
+from .flow import GROUP
 from .formats import Integers
 from .isa import Flag, Reg
 from .operands import address, last, operand, pairs, runs
@@ -114,10 +115,9 @@ class ListTensor:
         if not self.wanted():
             return
         vector = memory[base:base + pairs(p)].reshape(-1)[:p].astype(np.int16)
-        first, unit = (2 * (base % 4), 8) if self.has(Flag.INPUT) else (0, 2)
         self.s.list_ids[result], self.s.list_values[result], cycles = lists.largest(
             vector, self[Reg.M_BASE], self.config.tiles(self[Reg.Q]), keep, self.config,
-            first=first, unit=unit, begins=self.begins())
+            first=2 * (base % GROUP), begins=self.begins())
         self.s.list_cycles += cycles
 
     def top(self) -> None:

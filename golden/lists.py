@@ -51,14 +51,14 @@ OWN, REGISTERS = 0, 1
 IN_FLIGHT = 32
 #: Bits that are rounded away from a product of a ranked weight and a shared entry.
 PRODUCT_BITS = 8
-#: Units of a vector (a beat of inputs, a pair) that are read ahead of SRT's filter.
+#: Groups of a vector that are read ahead of SRT's filter.
 SORT_AHEAD = 8
 
-# SRT: from a unit's request until it is looked at; from an offer until its toper's smallest
+# SRT: from a group's request until it is looked at; from an offer until its toper's smallest
 # magnitude filters; from the last look until the list is over, less its entries.
-_UNIT_CYCLES = 3
-_FILTER_CYCLES = 4
-_SORTED_CYCLES = 3
+_READ_CYCLES = 3
+_FILTER_CYCLES = 5
+_SORTED_CYCLES = 4
 # TOP: from an offer's issue until the topers can take it; from then until its source can be issued
 # again; until its verdict is given.
 _ARRIVAL_CYCLES = 25
@@ -174,18 +174,18 @@ def _largest(vector: npt.NDArray[np.int16], first: int, unit: int, base: int, ti
 
 
 def largest(vector: npt.NDArray[np.int16], base: int, tiles: int, keep: int, config: Config, *,
-            first: int = 0, unit: int = 2, begins: int = 0) -> tuple[
+            first: int = 0, begins: int = 0) -> tuple[
                 npt.NDArray[np.int32], npt.NDArray[np.int16], int]:
     """The list of the ``keep`` largest elements of ``vector``, ties to the lowest index; cycles.
 
     Its ids lack what the neuron adds: the tile and the lane. ``base`` and ``tiles`` are those of
     the matrix that multiplies the vector: M[i, h] is in word base + i div 2 x tiles + h div lanes.
-    The vector is read in units of ``unit`` elements, from element ``first`` of one; only elements
-    above the toper's smallest are offered. It begins in cycle ``begins`` of those counted.
+    The vector is read in groups of eight pairs, from element ``first`` of one; only elements above
+    the toper's smallest are offered. It begins in cycle ``begins`` of those counted.
     """
     ids, values = np.zeros(keep, np.int32), np.zeros(keep, np.int16)
-    cycles = _largest(vector, first, unit, base, tiles, config.lane_bits, ids, values,
-                      SORT_AHEAD, _UNIT_CYCLES, _FILTER_CYCLES)
+    cycles = _largest(vector, first, 2 * GROUP, base, tiles, config.lane_bits, ids, values,
+                      SORT_AHEAD, _READ_CYCLES, _FILTER_CYCLES)
     return ids, values, max(begins + cycles + _SORTED_CYCLES, _SORT_CHECKED) + keep
 
 

@@ -51,9 +51,9 @@ class ListUnit(wiring.Component):
     start, kind, job : In. Begin (pulse); ``kind`` and ``job`` stand until it is over.
     done : Out. Over (pulse).
     fault : Out. An address is beyond its memory (pulse); it is over.
-    scalar_address : Out, 17; scalar_data, scalar_group, scalar_beat : In, 2E, 16E and 64. A pair of
-        the pair memory, its aligned group of eight, and the beat with that pair of the input
-        memory, 2 cycles later.
+    scalar_address : Out, 17; scalar_data, scalar_group : In, 2E and 16E. A pair of the pair memory,
+        and the aligned group of eight pairs with it, SRT's of the input memory if it says so,
+        2 cycles later.
     uop : Out. To the array: the weight word; ``odd`` is the half, ``lane`` SCT's lane.
     u_scalar, v_scalar : Out, E. Two cycles after ``uop``: SCT's error; the scalar, SCT's value.
     values, value_clipped : In, lanes x E and lanes. Rounded candidates of all lanes.
@@ -69,7 +69,7 @@ class ListUnit(wiring.Component):
             "start": In(1), "kind": In(Job), "job": In(Descriptor()),
             "done": Out(1), "fault": Out(1),
             "scalar_address": Out(17), "scalar_data": In(2 * bits),
-            "scalar_group": In(2 * bits * GROUP), "scalar_beat": In(64),
+            "scalar_group": In(2 * bits * GROUP),
             "uop": Out(Uop), "u_scalar": Out(signed(bits)), "v_scalar": Out(signed(bits)),
             "values": In(lanes * bits), "value_clipped": In(lanes),
             "clipped": Out(bits_for(2 * config.toper_lanes + 1)),
@@ -455,7 +455,7 @@ class ListUnit(wiring.Component):
                                  self.offer_scalar)),
             scatter.error_pair.eq(self.scalar_data), scatter.id.eq(self.entry_id),
             scatter.value.eq(self.entry_value),
-            self.sort.pair.eq(self.scalar_data), self.sort.beat.eq(self.scalar_beat),
+            self.sort.group.eq(self.scalar_group),
             self.offers.group.eq(self.scalar_group), self.group.group.eq(self.scalar_group),
         ]
         with m.If(self.looking):
