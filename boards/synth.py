@@ -29,7 +29,7 @@ from tangente.sim.verilator import build_directory, lint
 from .blocks import BLOCKS, WHOLE, XC7Z020, Block, Part
 from .netlist import Netlist, Paths, longest_paths, parse_blif
 
-__all__ = ["Area", "Measured", "Synthesis", "synthesise"]
+__all__ = ["Area", "Measured", "Synthesis", "measure", "synthesise"]
 
 #: A block that grows by the lane is measured with so many, and the line carried on.
 FEW_LANES = (8, 16)
@@ -201,6 +201,14 @@ def synthesise(config: Config, *, blocks: Sequence[str] = (), whole: bool = Fals
         bench.say(everything)
     return Synthesis(config, part, "yosys", _version(), tuple(measured),
                      len(wanted) == len(BLOCKS), everything)
+
+
+def measure(block: Block, config: Config, report: Callable[[str], None]) -> Measured:
+    """One copy of a block, which need not be one of :data:`tangente.boards.blocks.BLOCKS`."""
+    bench = _Bench(config, False, report)
+    bench.label = block.name
+    bench._start = time.monotonic()
+    return bench._measure(block, config, block.name)
 
 
 class _Bench:
