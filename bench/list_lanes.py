@@ -32,7 +32,7 @@ __all__ = ["TOPERS", "config_of", "cycles", "table", "main"]
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 _MARKS = ("<!-- lanes:begin -->", "<!-- lanes:end -->")
 #: Numbers of topers: even ones, since the list memory's banks are used in pairs.
-TOPERS = (2, 4, 6, 10, 20)
+TOPERS = (4, 6, 8, 10, 12, 20)
 _PRESET = "pynq_z2"
 _CHUNK, _TRAINED = 1000, 20000
 _SPENT = ("TOP", "SRT", "SCT")
@@ -42,7 +42,7 @@ def config_of(topers: int) -> Config:
     """The preset with so many topers, and at least its list memory."""
     base = preset(_PRESET)
     entries = base.list_entries
-    while topers * entries < base.toper_lanes * base.list_entries // 2:
+    while topers * entries < base.toper_lanes * base.list_entries:
         entries *= 2
     return dataclasses.replace(base, name=f"{_PRESET}_{topers}", toper_lanes=topers,
                                list_entries=entries)
