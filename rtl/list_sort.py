@@ -71,7 +71,9 @@ class ListSort(wiring.Component):
         elements = [groups.r_data.word_select(e, bits) for e in range(_ELEMENTS)]
         enters, first = Signal(_ELEMENTS), Signal(_ELEMENTS)
         for e, element in enumerate(elements):
-            there = (left > e) & (before <= e) & ~done[e]
+            there = (left > e) & ~done[e]
+            if e < _ELEMENTS - 1:
+                there &= before <= e
             # The magnitude of a negative element is one more than its other bits' complement.
             size = element[:-1] ^ element[-1].replicate(bits - 1)
             above = (size > self.least) | element[-1] & (size == self.least)

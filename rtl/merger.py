@@ -47,7 +47,7 @@ class Merger(wiring.Component):
         m.submodules.toper = toper = self._toper
         offers = toper.offers
         m.d.comb += [toper.keep.eq(self.keep), self.clipped.eq(toper.clipped)]
-        wiring.connect(m, toper.lists, wiring.flipped(self.merged))
+        m.d.comb += self.merged.payload.eq(toper.lists.payload)
 
         over = Signal(range(toper.VERDICT_LATENCY + 1))
 
@@ -71,6 +71,8 @@ class Merger(wiring.Component):
                     m.d.comb += toper.close.eq(1)
                     m.next = "LIST"
             with m.State("LIST"):
+                m.d.comb += [self.merged.valid.eq(toper.lists.valid),
+                             toper.lists.ready.eq(self.merged.ready)]
                 with m.If(self.merged.valid & self.merged.ready & self.merged.p.last):
                     m.next = "A"
         return m
