@@ -89,41 +89,44 @@ def _toper_stimuli(rng: np.random.Generator) -> Vectors:
             payload = offer[0] | (offer[1] & (1 << _VALUE_BITS) - 1) << _ID_BITS
         rows.append((keep, distinct, payload, offer is not None, close, ready, 1))
 
-    waiting: tuple[int, int] | None = None
+    def offer_of(ids: int, small: int) -> tuple[int, int]:
+        return int(rng.integers(ids)), int(rng.integers(-small, small + 1))
+
+    keep, overlaps = 1, False
     for _ in range(700):
-        keep = int(rng.integers(1, _REGISTERS + 1))
+        # A stream that begins beside the last one's list has its K.
+        if not overlaps:
+            keep = int(rng.integers(1, _REGISTERS + 1))
         golden = GoldenToper(keep, _VALUE_BITS)
         ids = int(rng.choice([2, 3, 1 << _ID_BITS]))
         gap = float(rng.choice([0.0, 0.5]))
         small = int(rng.choice([2, limit]))
         busy = False
         # No id twice: the toper may be told so.
-        unused = [int(i) for i in rng.permutation(1 << _ID_BITS)
-                  if waiting is None or waiting[0] != i]
-        distinct = bool(rng.random() < 0.2)
+        unused = [int(i) for i in rng.permutation(1 << _ID_BITS)]
+        distinct = bool(rng.random() < 0.2) and not overlaps
         for _ in range(int(rng.integers(0, len(unused) if distinct else 14))):
-            while waiting is None and rng.random() < gap:
+            while rng.random() < gap:
                 row(keep, None, False, bool(rng.integers(2)))
                 busy = False
-            if waiting is None:
-                waiting = (unused.pop() if distinct else int(rng.integers(ids)),
-                           int(rng.integers(-small, small + 1)))
+            offer = offer_of(ids, small)
+            if distinct:
+                offer = unused.pop(), offer[1]
             if busy:
-                row(keep, waiting, False, bool(rng.integers(2)))
-            row(keep, waiting, False, bool(rng.integers(2)))
-            busy = golden.offer(*waiting) is Verdict.SUMMED
-            waiting = None
+                row(keep, offer, False, bool(rng.integers(2)))
+            row(keep, offer, False, bool(rng.integers(2)))
+            busy = golden.offer(*offer) is Verdict.SUMMED
         for _ in range(Toper.VERDICT_LATENCY + 1):
             row(keep, None, False, bool(rng.integers(2)))
-        # The next stream's first offer may wait while the list is taken.
-        if rng.random() < 0.5:
-            waiting = (int(rng.integers(ids)), int(rng.integers(-small, small + 1)))
-        row(keep, waiting, True, bool(rng.integers(2)))
-        taken = 0
+        row(keep, offer_of(ids, small) if rng.random() < 0.5 else None, True, bool(rng.integers(2)))
+        distinct, overlaps, taken = False, bool(rng.random() < 0.5), 0
         while taken < keep:
             ready = rng.random() < 0.7
-            row(keep, waiting, False, bool(ready))
+            # An offer every second cycle never waits.
+            offers = overlaps and len(rows) % 2
+            row(keep, offer_of(ids, small) if offers else None, False, bool(ready))
             taken += ready
+        row(keep, None, False, True)
     return np.array(rows, np.int64).astype(np.uint64)
 
 

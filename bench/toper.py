@@ -18,14 +18,14 @@ from typing import Any
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from tangente.golden.config import preset
+from tangente.boards.blocks import Block
+from tangente.boards.synth import measure as synthesise
+from tangente.golden.config import Config, preset
 from tangente.golden.timing import selection
 from tangente.rtl.merger import Merger
 from tangente.rtl.selector import Selector
 from tangente.rtl.toper import Toper
 from tangente.rtl.toper_tree import ToperTree
-
-from .area import _synthesise
 
 __all__ = ["Measurement", "measure", "workshop", "main"]
 
@@ -114,7 +114,7 @@ def _toper(registers: int, value_bits: int, summing: bool) -> Measurement:
         equal=_MANY / (cycles(held)[0] - registers) if summing else None,
         cycles_few=cycles(_candidates(_FEW, _FEW))[1],
         cycles_many=cycles(_candidates(_MANY, _MANY))[1],
-        **_cells(make()))
+        **_cells(make(), registers, value_bits, summing))
 
 
 def _merger(registers: int, value_bits: int) -> Measurement:
@@ -128,7 +128,7 @@ def _merger(registers: int, value_bits: int) -> Measurement:
         f"Merger, two lists of {registers}", registers, value_bits,
         distinct=2 * registers / cycles(False)[0], equal=2 * registers / cycles(True)[0],
         cycles_few=None, cycles_many=None,
-        **_cells(Merger(registers, _ID_BITS, value_bits)))
+        **_cells(Merger(registers, _ID_BITS, value_bits), registers, value_bits))
 
 
 def _tree(zones: int, registers: int, value_bits: int) -> Measurement:
@@ -144,7 +144,7 @@ def _tree(zones: int, registers: int, value_bits: int) -> Measurement:
         f"ToperTree, {zones} zones", registers, value_bits,
         distinct=_MANY / cycles(_MANY, _MANY)[0],
         equal=zones / 2, cycles_few=cycles(_FEW, _FEW)[1], cycles_many=cycles(_MANY, _MANY)[1],
-        **_cells(ToperTree(zones, registers, id_bits, value_bits)))
+        **_cells(ToperTree(zones, registers, id_bits, value_bits), zones, registers, value_bits))
 
 
 def _selector(lanes: int, beats: int) -> Measurement:
@@ -153,11 +153,25 @@ def _selector(lanes: int, beats: int) -> Measurement:
         f"Selector, {lanes} lanes (any K), {beats} cycles a row", lanes, config.element_bits,
         distinct=lanes / beats, equal=None, cycles_few=None,
         cycles_many=selection(1, 1, config.element_bits, beats),
-        **_cells(Selector(config, beats)))
+        **_cells(Selector(config, beats), lanes, beats))
 
 
-def _cells(component: wiring.Component) -> dict[str, int]:
-    area = _synthesise(component)
+@dataclasses.dataclass(frozen=True)
+class _Made(Block):
+    """A block that is there already."""
+
+    component_made: wiring.Component | None = None
+
+    def make(self, config: Config) -> Any:
+        return self.component_made
+
+
+def _cells(component: wiring.Component, *arguments: Any) -> dict[str, int]:
+    kind = type(component)
+    name = "_".join([kind.__name__, *(str(argument) for argument in arguments)])
+    block = _Made(name, kind.__module__.rpartition(".")[2], kind.__name__, lambda _: arguments,
+                  component_made=component)
+    area = synthesise(block, preset("pynq_z2"), lambda line: None).area
     return {"lut": round(area.lut), "ff": round(area.ff)}
 
 

@@ -31,7 +31,7 @@ from tangente.sim.verilator import build_directory, lint
 from .blocks import BETWEEN, BLOCKS, PARTS, WHOLE, XC7Z020, Block, Part
 from .netlist import Netlist, Paths, longest_paths, parse_blif
 
-__all__ = ["Area", "Measured", "Synthesis", "synthesise"]
+__all__ = ["Area", "Measured", "Synthesis", "measure", "synthesise"]
 
 #: LUTs that each kind of cell takes of which Yosys's estimate knows nothing (UG474).
 _MORE_LUTS = {"LUT6_2": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2,
@@ -199,6 +199,14 @@ def synthesise(config: Config, *, blocks: Sequence[str] = (), whole: bool = Fals
         bench.say(everything)
     return Synthesis(config, part, "yosys", _version(), tuple(measured),
                      len(wanted) == len(PARTS), everything)
+
+
+def measure(block: Block, config: Config, report: Callable[[str], None]) -> Measured:
+    """One copy of a block, which need not be one of :data:`tangente.boards.blocks.BLOCKS`."""
+    bench = _Bench(config, False, report)
+    bench.label = block.name
+    bench._start = time.monotonic()
+    return bench._measure(block, config, block.name)
 
 
 class _Bench:

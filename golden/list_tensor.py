@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import lists, update
+from .flow import GROUP
 from .formats import Integers
 from .isa import Flag, Reg
 from .operands import address, last, operand, pairs, runs
@@ -85,15 +86,23 @@ class ListTensor:
         return (np.arange(samples)[:, None, None] * stride + first[:, None] + np.arange(keep))
 
     def wanted(self) -> bool:
-        """Whether the pairs of COUNT elements at Y_BASE are not all zero, if that is asked."""
+        """Whether the pairs of COUNT elements at Y_BASE are not all zero, if that is asked.
+
+        It is looked for up to the first, beside the check.
+        """
         if not self.has(Flag.WANTED):
             return True
         count, base = self[Reg.COUNT], self[Reg.Y_BASE]
         address(base + pairs(count) <= self.config.pairs)
         found = np.flatnonzero(self.s.pairs[base:base + pairs(count)].any(1))
-        # It is looked for up to the first.
-        self.s.list_cycles = lists.looking(int(found[0]) + 1 if found.size else pairs(count))
+        self.s.list_cycles = lists.looking(
+            int(found[0]) + 1 if found.size else pairs(count),
+            self.config.tiles(max(self[Reg.P], self[Reg.Q])))
         return found.size > 0
+
+    def begins(self) -> int:
+        """When SRT or TOP begins, before the end of its check."""
+        return 0 if self.has(Flag.WANTED) else -lists.BESIDE_CHECK
 
     def srt(self) -> None:
         keep, p = self.keep(), self[Reg.P]
@@ -106,10 +115,9 @@ class ListTensor:
         if not self.wanted():
             return
         vector = memory[base:base + pairs(p)].reshape(-1)[:p].astype(np.int16)
-        first, unit = (2 * (base % 4), 8) if self.has(Flag.INPUT) else (0, 2)
         self.s.list_ids[result], self.s.list_values[result], cycles = lists.largest(
             vector, self[Reg.M_BASE], self.config.tiles(self[Reg.Q]), keep, self.config,
-            first=first, unit=unit)
+            first=2 * (base % GROUP), begins=self.begins())
         self.s.list_cycles += cycles
 
     def top(self) -> None:
@@ -145,10 +153,11 @@ class ListTensor:
         banks = (config.toper_lanes, config.list_entries)
         ids, values, counts = lists.layer(
             codes, live, slopes, factors, s.list_ids.reshape(banks), s.list_values.reshape(banks),
-            sources, self[Reg.SHIFT], keep, config)
+            sources, self[Reg.SHIFT], keep, config, slopes_pair=self[Reg.G_BASE],
+            live_pair=self[Reg.S_BASE] if self.has(Flag.LIVE) else -1, begins=self.begins())
         self.count("derivative", counts.clipped)
         s.list_ids[result[live]], s.list_values[result[live]] = ids[live], values[live]
-        s.list_cycles += counts.cycles + lists.reading(p, q, self.has(Flag.LIVE), shared, config)
+        s.list_cycles += counts.cycles
         s.offers = counts
 
     def sct(self) -> None:

@@ -39,10 +39,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import Config
+from .flow import GROUP
 from .toper import CLIPPED, enter, offer
 
 __all__ = ["OWN", "REGISTERS", "IN_FLIGHT", "PRODUCT_BITS", "SORT_AHEAD", "Sources", "Counts",
-           "looking", "reading", "largest", "layer"]
+           "looking", "largest", "layer"]
 
 #: Kinds of lazy sources.
 OWN, REGISTERS = 0, 1
@@ -50,46 +51,51 @@ OWN, REGISTERS = 0, 1
 IN_FLIGHT = 32
 #: Bits that are rounded away from a product of a ranked weight and a shared entry.
 PRODUCT_BITS = 8
-#: Units of a vector (a beat of inputs, a pair) that are read ahead of SRT's filter.
+#: Groups of a vector that are read ahead of SRT's filter.
 SORT_AHEAD = 8
 
-# SRT: from a unit's request until it is looked at; from an offer until its toper's smallest
+# SRT: from a group's request until it is looked at; from an offer until its toper's smallest
 # magnitude filters; from the last look until the list is over, less its entries.
-_UNIT_CYCLES = 3
-_FILTER_CYCLES = 4
-_SORTED_CYCLES = 3
-# TOP: from an offer's issue until the topers can take it; from its verdict's offer until its source
-# can be issued again.
+_READ_CYCLES = 3
+_FILTER_CYCLES = 5
+_SORTED_CYCLES = 4
+# TOP: from an offer's issue until the topers can take it; from then until its source can be issued
+# again; until its verdict is given.
 _ARRIVAL_CYCLES = 25
 _AGAIN_CYCLES = 4
-# Looking at a vector; reading slopes, or the shared list beside; live neurons; of a tile.
-_LOOKING_CYCLES = 2
-_READING_CYCLES = 4
-_SHARED_CYCLES = 7
-_LIVE_CYCLES = 2
+_VERDICT_CYCLES = 2
+#: What SRT and TOP begin before their check is over, beside what only looks at a vector.
+BESIDE_CHECK = 8
+# What the check holds back: SRT's list, less its entries; TOP's first group.
+_SORT_CHECKED = 1
+_GROUP_CHECKED = 1
+# Looking at a vector, beside the check, less the check's.
+_LOOKING_CYCLES = -6
+# From the check until the first pair's place is known; until live neurons are asked for, less the
+# slopes' groups; a tile, and if its live neurons are read; until the shared list's entries have
+# been asked for, and until they are kept, less their number.
+_PLACE_CYCLES = 5
+_READING_CYCLES = 1
 _TILE_CYCLES = 3
-# A group beside offers and lists; ranks being closed and their list; the products' first and last;
-# from a product's issue until it can end them; own lists and registers.
+_LIVE_CYCLES = 2
+_SHARED_CYCLES = 1
+_KEPT_CYCLES = 11
+# A group beside offers and lists; from the last rank's taking until ranks are closed, which is so
+# much later by the clock of lists; from there until the next group's ranks are issued; the
+# products' first and last; from a product's issue until it can end them; own lists and registers.
 _GROUP_CYCLES = 2
-_RANKED_CYCLES = 0
-_PRODUCT_CYCLES = 10
-_PRODUCTS_MORE = 8
+_RANKED_CYCLES = 1
+_RANKS_CLOSED = 3
+_AHEAD_CYCLES = 4
+_PRODUCT_CYCLES = 9
+_PRODUCTS_MORE = 7
 _LAZY_CYCLES = 4
 
 
-def looking(pairs: int) -> int:
-    """Cycles until it is known whether a vector is wanted, after so many of its pairs."""
-    return _LOOKING_CYCLES + pairs
-
-
-def reading(p: int, q: int, live: bool, shared: int, config: Config) -> int:
-    """Cycles of TOP until its offers begin: its inputs' slopes, and by tile its live neurons."""
-    cycles = max((p + 1) // 2, shared + _SHARED_CYCLES if shared else 0) + _READING_CYCLES
-    for first in range(0, q, config.lanes):
-        cycles += _TILE_CYCLES
-        if live:
-            cycles += (min(config.lanes, q - first) + 1) // 2 + _LIVE_CYCLES
-    return cycles
+def looking(pairs: int, tiles: int) -> int:
+    """Cycles after the check of so many tiles until it is known whether a vector is wanted, which
+    so many of its pairs tell."""
+    return max(0, _LOOKING_CYCLES + pairs - tiles)
 
 
 class Sources(NamedTuple):
@@ -118,7 +124,7 @@ class Counts(NamedTuple):
     clipped : scalars, candidates and sums that saturated.
     issued : offers issued, to one toper or several.
     offered, entered, summed : offers that single topers took, and what became of them.
-    cycles : of all groups.
+    cycles : of all: until the inputs' slopes and the live neurons are known, and of groups.
     """
 
     clipped: int
@@ -168,19 +174,19 @@ def _largest(vector: npt.NDArray[np.int16], first: int, unit: int, base: int, ti
 
 
 def largest(vector: npt.NDArray[np.int16], base: int, tiles: int, keep: int, config: Config, *,
-            first: int = 0, unit: int = 2) -> tuple[
+            first: int = 0, begins: int = 0) -> tuple[
                 npt.NDArray[np.int32], npt.NDArray[np.int16], int]:
     """The list of the ``keep`` largest elements of ``vector``, ties to the lowest index; cycles.
 
     Its ids lack what the neuron adds: the tile and the lane. ``base`` and ``tiles`` are those of
     the matrix that multiplies the vector: M[i, h] is in word base + i div 2 x tiles + h div lanes.
-    The vector is read in units of ``unit`` elements, from element ``first`` of one; only elements
-    above the toper's smallest are offered.
+    The vector is read in groups of eight pairs, from element ``first`` of one; only elements above
+    the toper's smallest are offered. It begins in cycle ``begins`` of those counted.
     """
     ids, values = np.zeros(keep, np.int32), np.zeros(keep, np.int16)
-    cycles = _largest(vector, first, unit, base, tiles, config.lane_bits, ids, values,
-                      SORT_AHEAD, _UNIT_CYCLES, _FILTER_CYCLES)
-    return ids, values, cycles + _SORTED_CYCLES + keep
+    cycles = _largest(vector, first, 2 * GROUP, base, tiles, config.lane_bits, ids, values,
+                      SORT_AHEAD, _READ_CYCLES, _FILTER_CYCLES)
+    return ids, values, max(begins + cycles + _SORTED_CYCLES, _SORT_CHECKED) + keep
 
 
 @numba.njit(cache=True, inline="always")
@@ -196,10 +202,19 @@ def _rounded(value: int, shift: int) -> int:
 def _ranked(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDArray[np.int64],
             inputs: npt.NDArray[np.int64], factors: npt.NDArray[np.int64], shift: int, limit: int,
             lanes: int, lane_bits: int, id_mask: int, ids: npt.NDArray[np.int32],
-            values: npt.NDArray[np.int16], counts: npt.NDArray[np.int64]) -> None:
-    """The members' largest weights of live inputs, as lists."""
+            values: npt.NDArray[np.int16], counts: npt.NDArray[np.int64], in_flight: int,
+            arrival: int, begin: int, free: int, place: int, walked: int) -> int:
+    """The members' largest weights of live inputs, as lists; cycles as of :func:`_lazy`.
+
+    They are issued from cycle begin on, and taken from cycle free on.
+    """
     keep = ids.shape[1]
-    for j in inputs:
+    taken = np.full(in_flight, -1, np.int64)
+    issue, last = begin - 1, free - 1
+    for i, j in enumerate(inputs):
+        issue = max(issue + 1, place + (j >> 1), taken[i % in_flight] + 1)
+        last = max(issue + arrival, last + 1)
+        taken[i % in_flight] = last
         identity = (j // lanes << (lane_bits + 1) & id_mask) | j % lanes
         word, column = (j >> 1) * tiles + tile, (j & 1) * lanes - tile * lanes
         counts[1] += 1
@@ -209,6 +224,8 @@ def _ranked(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.ND
             counts[0] += bounded != value
             counts[2] += 1
             counts[3] += enter(ids[h], values[h], keep, identity, bounded)
+    generated = issue if issue >= walked else max(issue + 1, walked)
+    return max(last, generated - _VERDICT_CYCLES)
 
 
 @numba.njit(cache=True)
@@ -250,8 +267,12 @@ def _lazy(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDAr
           list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
           shift: int, limit: int, lanes: int, lane_bits: int, topers: int, id_mask: int,
           ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16],
-          counts: npt.NDArray[np.int64], in_flight: int, arrival: int, again: int) -> int:
-    """Own lists and registers; returns the cycle in which the last offer is taken."""
+          counts: npt.NDArray[np.int64], in_flight: int, arrival: int, again: int,
+          place: int, walked: int) -> int:
+    """Own lists and registers; returns the cycle in which the last offer is taken.
+
+    Input j is known in cycle place + j div 2, and that there is no other one in cycle walked.
+    """
     keep = ids.shape[1]
     size = inputs.size + 1
     kind, index = np.empty(size, np.int64), np.empty(size, np.int64)
@@ -278,13 +299,18 @@ def _lazy(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDAr
     tail = waiting % size
     taken = np.full(in_flight, -1, np.int64)
     issue, last, stall = -1, -1, 0
-    number = 0
+    number, generated = 0, -1
     while waiting:
         j, mask, first = index[head], alive[head], address[head]
         burst = min(max(done[head], 1), left[head])
         still = 0
         for entry_index in range(burst):
             issue = max(issue + 1, ready[head], taken[number % in_flight] + 1)
+            if kind[head] == REGISTERS and done[head] == 0:
+                issue = max(issue, place + (index[head] >> 1))
+                generated = issue if issue >= walked else max(issue + 1, walked)
+            elif done[head]:
+                issue = max(issue, generated + 1)
             entry = np.int64(list_values[bank[head], first + entry_index])
             identity = np.int64(list_ids[bank[head], first + entry_index])
             if kind[head] == OWN:
@@ -333,7 +359,8 @@ def _lazy(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDAr
             waiting += 1
         head = head + 1 if head + 1 < size else 0
         waiting -= 1
-    return last
+    # The topers are closed when the last verdict is given, and no input may follow.
+    return max(last, generated - _VERDICT_CYCLES)
 
 
 @numba.njit(cache=True)
@@ -342,8 +369,8 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
            list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
            shift: int, limit: int, lanes: int, lane_bits: int, topers: int, id_mask: int,
            ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], in_flight: int,
-           bits: int, timing: tuple[int, int, int, int, int, int, int]
-           ) -> npt.NDArray[np.int64]:
+           bits: int, timing: tuple[int, int, int, int, int, int, int], slopes_pair: int,
+           live_pair: int, begins: int) -> npt.NDArray[np.int64]:
     arrival, again, group, ranked, product, more, lazy = timing
     keep, neurons = ids.shape[1], live.size
     inputs = np.flatnonzero(slopes)
@@ -360,7 +387,19 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
         counts[0] += shared[i] != scalar
     members = np.empty(topers, np.int64)
     left = live.copy()
+    pairs = (slopes.size + 1) // 2
+    lazies = sources.own_length > 0 or sources.lists_length > 0 and inputs.size > 0
+    ahead, ahead_begin, stored = False, 0, 0
+    place = begins + _PLACE_CYCLES
+    walked = place - 1 + pairs
+    clock = begins + _READING_CYCLES + (slopes_pair % GROUP + pairs + GROUP - 1) // GROUP
     for tile in range(tiles):
+        clock += _TILE_CYCLES
+        if live_pair >= 0:
+            width = min(lanes, neurons - tile * lanes)
+            before = (live_pair + tile * (lanes // 2)) % GROUP
+            clock += _LIVE_CYCLES + (before + (width + 1) // 2 + GROUP - 1) // GROUP
+        clock = max(clock, _GROUP_CHECKED)
         while True:
             count = 0
             for t in range(topers):
@@ -372,26 +411,50 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
                         break
             if count == 0:
                 break
-            now = group
+            begin = free = clock + 1
+            if ahead:
+                begin = ahead_begin
+            else:
+                if shared.size:
+                    clock = max(clock, begins + shared.size + _SHARED_CYCLES)
+                clock += group
+                begin = free = clock
             if shared.size and inputs.size:
-                _ranked(codes, tiles, tile, members[:count], inputs, factors, shift, limit, lanes,
-                        lane_bits, id_mask, ids, values, counts)
-                now += inputs.size + arrival + ranked + keep
-                now += product + _products(shared_ids, shared, members[:count], bits, id_mask,
-                                           -1 << (lane_bits + 1), ids, values, more, counts)
-            if sources.own_length or sources.lists_length and inputs.size:
-                now += lazy + (shared.size > 0 and inputs.size > 0) + _lazy(
+                clock = ranked + _ranked(
+                    codes, tiles, tile, members[:count], inputs, factors, shift, limit, lanes,
+                    lane_bits, id_mask, ids, values, counts, in_flight, arrival, begin, free,
+                    place, walked)
+                # Topers hand on one list at a time.
+                clock = max(clock, stored - _RANKS_CLOSED)
+                # The next group's weights are ranked beside these products.
+                ahead = not lazies and left[tile * lanes:(tile + 1) * lanes].any()
+                ahead_begin = clock + _AHEAD_CYCLES
+                clock += product + _products(shared_ids, shared, members[:count], bits, id_mask,
+                                             -1 << (lane_bits + 1), ids, values, more, counts)
+            if lazies:
+                if shared.size and inputs.size:
+                    clock += 1
+                clock += lazy + _lazy(
                     codes, tiles, tile, members[:count], inputs, slopes, list_ids, list_values,
                     sources, shift, limit, lanes, lane_bits, topers, id_mask, ids, values, counts,
-                    in_flight, arrival, again)
-            counts[5] += now + keep
+                    in_flight, arrival, again, place - clock, walked - clock)
+            elif not (shared.size and inputs.size):
+                clock += 1
+            # Lists are stored beside what the topers take next.
+            clock = max(clock, stored)
+            stored = clock + keep
+    clock = max(clock, stored - 1)
+    if shared.size:
+        clock = max(clock, begins + shared.size + _KEPT_CYCLES)
+    counts[5] = clock
     return counts
 
 
 def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
           slopes: npt.NDArray[np.int64], factors: npt.NDArray[np.int64],
           list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
-          shift: int, keep: int, config: Config) -> tuple[
+          shift: int, keep: int, config: Config, *, slopes_pair: int = 0,
+          live_pair: int = -1, begins: int = 0) -> tuple[
               npt.NDArray[np.int32], npt.NDArray[np.int16], Counts]:
     """The lists (neurons, keep) of a layer; those of neurons that are not live are zero.
 
@@ -404,6 +467,9 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
     list_ids, list_values : (banks, entries), the list memory.
     sources, shift : see :class:`Sources`; a candidate, and a ranked weight, is
         rne(weight x scalar / 2^shift), clamped.
+    slopes_pair, live_pair : where in the pair memory slopes are read, and live neurons, if they
+        are.
+    begins : the cycle in which it begins, of those counted.
     """
     neurons = live.size
     ids, values = np.zeros((neurons, keep), np.int32), np.zeros((neurons, keep), np.int16)
@@ -412,5 +478,5 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
                     config.toper_lanes, (1 << config.id_bits) - 1, ids, values, IN_FLIGHT,
                     PRODUCT_BITS,
                     (_ARRIVAL_CYCLES, _AGAIN_CYCLES, _GROUP_CYCLES, _RANKED_CYCLES,
-                     _PRODUCT_CYCLES, _PRODUCTS_MORE, _LAZY_CYCLES))
+                     _PRODUCT_CYCLES, _PRODUCTS_MORE, _LAZY_CYCLES), slopes_pair, live_pair, begins)
     return ids, values, Counts(*counts.tolist())

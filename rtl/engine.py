@@ -258,7 +258,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             self.inputs.read_address.eq(group),
             self.lists.scalar_data.eq(self.pairs.read_data.word_select(place, 2 * bits)),
-            self.lists.scalar_beat.eq(self.inputs.read_data.word_select(place[2], 64)),
+            self.lists.scalar_group.eq(datapath.group_data),
             datapath.group_data.eq(scalars(self.inputs.read_data, self.pairs.read_data)),
             datapath.scalar_data.eq(scalar),
             self.slopes.read_address.eq(post.slope_read_address),

@@ -27,16 +27,17 @@ class ListCheck(wiring.Component):
     Members
     -------
     start : In. Begin (pulse); ``kind`` and ``job`` stand until the unit's job is over.
-    done, good : Out. Checked (pulse), and whether all addresses exist.
+    counted : Out. Tiles and width stand from the next cycle on (pulse).
     tiles : Out, 12. Of Q.
     width : Out, 12. Lanes of Q's last tile.
+    done, good : Out. Checked (pulse), and whether all addresses exist.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
             "start": In(1), "kind": In(Job), "job": In(Descriptor()),
-            "done": Out(1), "good": Out(1), "tiles": Out(12), "width": Out(12),
+            "counted": Out(1), "tiles": Out(12), "width": Out(12), "done": Out(1), "good": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -52,6 +53,7 @@ class ListCheck(wiring.Component):
                          rows_q.eq(rows), checking.eq(1), step.eq(0), beyond.eq(0)]
         more_p = rest_p > config.lanes
         more_q = ~sct & (self.width > config.lanes)
+        m.d.comb += self.counted.eq(checking & (step == 0) & ~(more_p | more_q))
         with m.If(checking & (step == 0)):
             with m.If(more_p):
                 m.d.sync += [rest_p.eq(rest_p - config.lanes), rows_p.eq(rows_p + rows)]

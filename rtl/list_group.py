@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..golden.config import Config
+from ..golden.flow import GROUP
 from .delay import delay
 from .descriptor import Descriptor
 from .list_check import Job
@@ -24,13 +25,15 @@ class ListGroup(wiring.Component):
     kind, job, tiles, width : In. They stand; tiles of Q, lanes of the last one.
     start : In. Begin (pulse). SRT: toper 0 is the group, its list at L_BASE.
     tile : In. Find the next tile's live lanes (pulse); ``known``, Out: they are.
-    scanning, pair_address, pair : Out, Out, In. S_BASE's pairs, Ram.LATENCY later.
+    scanning, pair_address, group : Out, Out, In. S_BASE's aligned groups of eight pairs,
+        Ram.LATENCY later.
     any : Out. Some lane is left.
-    take : In. The lowest that is left of each toper is the group from the next cycle on.
+    take : In. The lowest that is left of each toper is the next group from the next cycle on.
     last_tile, tile_number : Out. The present one.
-    valid : Out, a bit a toper. It serves a lane.
-    rows, lanes, firsts : Out. Of each toper: its lane's row, its lane; two cycles after ``take``,
-        the first entry of its list.
+    chosen, rows, lanes : Out. Of the next group: a bit a toper, whether it serves a lane; the
+        lane's row; the lane.
+    move : In. The next group is the present one from the next cycle on.
+    valid, firsts : Out. Of the present group: a bit a toper; the first entry of each list.
     """
 
     def __init__(self, config: Config) -> None:
@@ -42,9 +45,11 @@ class ListGroup(wiring.Component):
         super().__init__({
             "kind": In(Job), "job": In(Descriptor()), "tiles": In(12), "width": In(12),
             "start": In(1), "tile": In(1), "known": Out(1),
-            "scanning": Out(1), "pair_address": Out(17), "pair": In(2 * config.element_bits),
-            "any": Out(1), "take": In(1), "last_tile": Out(1), "tile_number": Out(12),
-            "valid": Out(topers), "rows": Out(topers * self._row_bits),
+            "scanning": Out(1), "pair_address": Out(17),
+            "group": In(2 * config.element_bits * GROUP),
+            "any": Out(1), "take": In(1), "move": In(1), "last_tile": Out(1),
+            "tile_number": Out(12), "chosen": Out(topers), "valid": Out(topers),
+            "rows": Out(topers * self._row_bits),
             "lanes": Out(topers * config.lane_bits), "firsts": Out(topers * self._entry_bits),
         })
 
@@ -63,42 +68,52 @@ class ListGroup(wiring.Component):
         ]
 
         # Live lanes: all of the tile, or those whose element is not zero.
-        pairs = (width + 1)[1:]
-        number, begun = Signal(range(config.lanes // 2 + 1)), Signal()
+        pairs, size = (width + 1)[1:], 2 * GROUP
+        unread, begun = Signal(range(config.lanes // 2 + 2 * GROUP)), Signal()
+        # The tile's first pair, of which the low bits are its place in a group.
+        place = Signal(17)
+        skipped = place[:3]
         with m.If(self.start):
             m.d.sync += [first_tile.eq(1), self.tile_number.eq(0), base.eq(job.l_base),
-                         self.pair_address.eq(job.s_base)]
+                         place.eq(job.s_base)]
         with m.Elif(self.tile):
             m.d.sync += first_tile.eq(0)
             with m.If(~first_tile):
                 m.d.sync += [self.tile_number.eq(self.tile_number + 1),
-                             base.eq(base + _times(job.k, rows))]
+                             base.eq(base + _times(job.k, rows)),
+                             place.eq(place + config.lanes // 2)]
         m.d.sync += begun.eq(self.tile)
-        row, bank = Signal(self._row_bits), Signal(range(topers))
-        with m.If(begun):
-            m.d.sync += [row.eq(0), bank.eq(0)]
+        last = Signal()
+        m.d.comb += last.eq(unread <= GROUP)
         with m.If(begun & job.flags.live):
-            m.d.sync += [self.scanning.eq(1), number.eq(0)]
+            m.d.sync += [self.scanning.eq(1), unread.eq(pairs + skipped),
+                         self.pair_address.eq(Cat(Const(0, 3), place[3:]))]
         with m.Elif(self.scanning):
-            m.d.sync += [number.eq(number + 1), self.pair_address.eq(self.pair_address + 1),
-                         self.scanning.eq(number + 1 != pairs)]
+            m.d.sync += [unread.eq(unread - GROUP), self.scanning.eq(~last),
+                         self.pair_address.eq(self.pair_address + GROUP)]
         arrived = delay(m, self.scanning, Ram.LATENCY, "arrived")
-        final = delay(m, self.scanning & (number + 1 == pairs), Ram.LATENCY, "final")
-        there = Cat(self.pair[:bits].any(),
-                    self.pair[bits:].any() & ~(final & width[0]))
-        with m.If(arrived):
-            m.d.sync += bank.eq(bank + 2)
-            with m.If(bank == topers - 2):
-                m.d.sync += [bank.eq(0), row.eq(row + 1)]
+        final = delay(m, self.scanning & last, Ram.LATENCY, "final")
         m.d.sync += self.known.eq(Mux(job.flags.live, final, begun))
-        for r in range(rows):
+        # Lane l is element l + 2 skipped of what is read: an element of a group, turned.
+        groups = -(-(config.lanes + size - 2) // size)
+        number = Signal(range(groups + 1))
+        there = Cat(self.group.word_select(e, bits).any() for e in range(size))
+        turned, beyond = Signal(size), Signal(GROUP)
+        m.d.comb += [
+            turned.eq(Cat(there, there) >> (skipped << 1)),
+            # A pair of the tile's that is in the next group.
+            beyond.eq(Cat(skipped + i >= GROUP for i in range(GROUP))),
+        ]
+        with m.If(begun):
+            m.d.sync += number.eq(0)
+        with m.Elif(arrived):
+            m.d.sync += number.eq(number + 1)
+        for lane in range(config.lanes):
+            bit, (group, e) = left[lane // topers][lane % topers], divmod(lane, size)
             with m.If(begun):
-                for t in range(topers):
-                    m.d.sync += left[r][t].eq(~job.flags.live & (r * topers + t < width))
-            with m.Elif(arrived & (row == r)):
-                for t in range(0, topers, 2):
-                    with m.If(bank == t):
-                        m.d.sync += left[r][t:t + 2].eq(there)
+                m.d.sync += bit.eq(~job.flags.live & (lane < width))
+            with m.Elif(arrived & (number == Mux(beyond[e >> 1], group + 1, group))):
+                m.d.sync += bit.eq(turned[e] & (lane < width))
 
         # The lowest of each toper.
         for t in range(topers):
@@ -109,17 +124,20 @@ class ListGroup(wiring.Component):
                     m.d.comb += lowest.eq(r)
             chosen = self.rows.word_select(t, self._row_bits)
             with m.If(self.take):
-                m.d.sync += [self.valid[t].eq(mine.any()), chosen.eq(lowest)]
+                m.d.sync += [self.chosen[t].eq(mine.any()), chosen.eq(lowest)]
                 for r in range(rows):
                     with m.If(~Cat(left[q][t] for q in range(r)).any()):
                         m.d.sync += left[r][t].eq(0)
             lane = t if rows == 1 else _times(Cat(chosen, 0), topers) + t
             m.d.comb += self.lanes.word_select(t, self.config.lane_bits).eq(lane)
             place = base + sum((Mux(bit, job.k << i, 0) for i, bit in enumerate(chosen)), 0)
-            m.d.sync += self.firsts.word_select(t, self._entry_bits).eq(
-                Mux(sorts, job.l_base, place) if t == 0 else place)
+            with m.If(self.move | sorts):
+                m.d.sync += self.firsts.word_select(t, self._entry_bits).eq(
+                    Mux(sorts, job.l_base, place) if t == 0 else place)
         with m.If(self.start | sorts):
             m.d.sync += self.valid.eq(1)
+        with m.Elif(self.move):
+            m.d.sync += self.valid.eq(self.chosen)
         return m
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -22,10 +22,8 @@ class ListMemory(wiring.Component):
     -------
     bank, address : In. An entry; ``entry`` shows it :data:`LATENCY` cycles later.
     entry : Out.
-    private : In. Read each bank at its own address, ``first_{t}`` + ``index``, not at ``address``.
-    entry_{t} : Out. The bank's entry.
     first_{t} : In. Where the list of toper t begins, in its bank.
-    index : In. The entry of the topers' lists that is written, or read if ``private``.
+    index : In. The entry of the topers' lists that is written.
     write : In, a bit a bank; data_{t} : In.
     """
 
@@ -39,11 +37,10 @@ class ListMemory(wiring.Component):
         address = bits_for(config.list_entries - 1)
         super().__init__({
             "bank": In(range(topers)), "address": In(address), "entry": Out(self.entry_bits),
-            "private": In(1), "index": In(range(config.toper_registers)),
+            "index": In(range(config.toper_registers)),
             "write": In(topers),
             **{f"first_{t}": In(address) for t in range(topers)},
             **{f"data_{t}": In(self.entry_bits) for t in range(topers)},
-            **{f"entry_{t}": Out(self.entry_bits) for t in range(topers)},
         })
 
     def elaborate(self, platform) -> Module:
@@ -53,15 +50,13 @@ class ListMemory(wiring.Component):
         for t in range(config.toper_lanes):
             m.submodules[f"bank{t}"] = ram = Ram(self.entry_bits, config.list_entries)
             place = Signal(range(config.list_entries), name=f"place_{t}")
-            entry = getattr(self, f"entry_{t}")
             m.d.comb += [
                 place.eq(getattr(self, f"first_{t}") + self.index),
-                ram.read_address.eq(Mux(self.private, place, self.address)),
-                entry.eq(ram.read_data),
+                ram.read_address.eq(self.address),
                 ram.write_enable.eq(self.write[t]), ram.write_address.eq(place),
                 ram.write_data.eq(getattr(self, f"data_{t}")),
             ]
-            entries.append(entry)
+            entries.append(ram.read_data)
         bank = delay(m, self.bank, self.LATENCY, "bank")
         m.d.comb += self.entry.eq(Array(entries)[bank])
         return m

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..golden.config import Config
+from ..golden.flow import GROUP
 from ..golden.lists import IN_FLIGHT
 from .delay import delay
 from .descriptor import Descriptor
@@ -45,11 +46,14 @@ class ListOffers(wiring.Component):
     Members
     -------
     job, tiles : In. They stand; ``tiles`` of Q.
-    scan : In. Find the live inputs (pulse); ``scanned``, Out: they are known (pulse), and
-        ``any``: there is one.
-    scanning, pair_address, pair : Out, Out, In. Activations' pairs, Ram.LATENCY later.
+    scan : In. Find the live inputs (pulse); ``any``, Out: there is one, from the third cycle after
+        the last of ``scanning`` on. Their places become known one pair a cycle, and offers wait for
+        them.
+    scanning, pair_address, group : Out, Out, In. Activations, in aligned groups of eight pairs,
+        Ram.LATENCY later.
     rank, lazy : In. Offer each live input's weight; or own lists and registers (pulses).
-    load : In. Send the shared list's entries instead (pulse).
+    load : In. Send the shared list's entries instead (pulse); ``loading``, Out: they are on their
+        way.
     valid : In, a bit a toper. Those of the group.
     issue, offer : Out. An offer leaves in this cycle.
     place, placed : In, Out. What stands at a place.
@@ -63,9 +67,10 @@ class ListOffers(wiring.Component):
         offer, place = offer_layout(config), place_layout(config)
         super().__init__({
             "job": In(Descriptor()), "tiles": In(12),
-            "scan": In(1), "scanned": Out(1), "any": Out(1),
-            "scanning": Out(1), "pair_address": Out(17), "pair": In(2 * config.element_bits),
-            "rank": In(1), "lazy": In(1), "load": In(1), "valid": In(config.toper_lanes),
+            "scan": In(1), "any": Out(1), "scanning": Out(1), "pair_address": Out(17),
+            "group": In(2 * config.element_bits * GROUP),
+            "rank": In(1), "lazy": In(1), "load": In(1), "loading": Out(1),
+            "valid": In(config.toper_lanes),
             "issue": Out(1), "offer": Out(offer),
             "place": In(place["pair"].shape), "placed": Out(place),
             "taken": In(1), "verdict": In(1), "judged": In(offer),
@@ -82,39 +87,58 @@ class ListOffers(wiring.Component):
             memory.attrs["ram_style"] = "distributed"
         found = places.read_port(domain="comb")
         m.d.comb += [found.addr.eq(self.place), self.placed.eq(found.data)]
-        self._count = Signal(range(depth + 1))
+        # Live pairs that are known, and whether those are all.
+        self._count, self._walked = Signal(range(depth + 1)), Signal()
         self._elaborate_scan(m, masks.write_port(), places.write_port())
         self._elaborate_issue(m, masks.read_port(domain="comb"))
         return m
 
     def _elaborate_scan(self, m: Module, masks, places) -> None:
         config, job, bits = self.config, self.job, self.config.element_bits
-        pairs, number = (job.p + 1)[1:], Signal(12)
-        reading, last = self.scanning, Signal()
-        m.d.comb += last.eq(number + 1 == pairs)
+        pairs, skipped, size = (job.p + 1)[1:], job.g_base[:3], 2 * GROUP
+        # Groups are read; which of their elements are positive, and the vector's, is kept.
+        reading, last, first, left = self.scanning, Signal(), Signal(), Signal(13)
+        m.d.comb += last.eq(left <= GROUP)
         with m.If(self.scan):
-            m.d.sync += [reading.eq(1), number.eq(0), self.pair_address.eq(job.g_base)]
+            m.d.sync += [reading.eq(1), first.eq(1), left.eq(pairs + skipped),
+                         self.pair_address.eq(Cat(Const(0, 3), job.g_base[3:]))]
         with m.Elif(reading):
-            m.d.sync += [number.eq(number + 1), self.pair_address.eq(self.pair_address + 1)]
-            with m.If(last):
-                m.d.sync += reading.eq(0)
+            m.d.sync += [first.eq(0), left.eq(left - GROUP), reading.eq(~last),
+                         self.pair_address.eq(self.pair_address + GROUP)]
         arrived = delay(m, reading, Ram.LATENCY, "arrived")
-        odd_there = ~(delay(m, last, Ram.LATENCY, "last") & job.p[0])
-        m.d.sync += self.scanned.eq(delay(m, reading & last, Ram.LATENCY, "over"))
-        place = Signal(place_layout(config))
-        mask = Signal(2)
-        elements = [self.pair[:bits], self.pair[bits:]]
-        positive = [~element[-1] & element.any() for element in elements]
+        final = delay(m, last, Ram.LATENCY, "final")
+        begins = delay(m, first, Ram.LATENCY, "begins")
+        end = Cat(~job.p[0], (pairs + skipped - 1)[:3])
+        there, kept, all_kept = Signal(size), Signal(size), Const((1 << size) - 1, size)
+        elements = [self.group.word_select(e, bits) for e in range(size)]
         m.d.comb += [
-            mask.eq(Cat(positive[0], positive[1] & odd_there)),
-            self.any.eq(self._count != 0),
+            there.eq(Cat(~element[-1] & element.any() for element in elements)),
+            kept.eq(there & Mux(final, all_kept >> ~end, all_kept)
+                    & Mux(begins, all_kept << (skipped << 1), all_kept)),
+        ]
+        m.submodules.groups = groups = SyncFIFO(
+            width=size, depth=config.queue_entries // size + 2)
+        m.d.comb += [groups.w_en.eq(arrived), groups.w_data.eq(kept)]
+        with m.If(self.scan):
+            m.d.sync += self.any.eq(0)
+        with m.Elif(arrived):
+            m.d.sync += self.any.eq(self.any | kept.any())
+
+        # The live pairs' places, one pair a cycle.
+        place, number, slot = Signal(place_layout(config)), Signal(12), Signal(3)
+        mask, walks, over = Signal(2), Signal(), Signal()
+        m.d.comb += [
+            mask.eq(groups.r_data.word_select(slot, 2)), walks.eq(groups.r_rdy),
+            over.eq(number + 1 == pairs), groups.r_en.eq(over | (slot == GROUP - 1)),
         ]
         for port, value in ((masks, mask), (places, place)):
             m.d.comb += [port.addr.eq(self._count), port.data.eq(value),
-                         port.en.eq(arrived & mask.any())]
+                         port.en.eq(walks & mask.any())]
         with m.If(self.scan):
-            m.d.sync += [self._count.eq(0), place.eq(0), place.address.eq(job.r_base)]
-        with m.Elif(arrived):
+            m.d.sync += [self._count.eq(0), self._walked.eq(0), number.eq(0), slot.eq(skipped),
+                         place.eq(0), place.address.eq(job.r_base)]
+        with m.Elif(walks):
+            m.d.sync += [number.eq(number + 1), slot.eq(slot + 1), self._walked.eq(over)]
             m.d.sync += [self._count.eq(self._count + mask.any()), place.pair.eq(place.pair + 1),
                          place.word.eq(place.word + self.tiles), place.lane.eq(place.lane + 2),
                          place.bank.eq(place.bank + 2)]
@@ -129,18 +153,18 @@ class ListOffers(wiring.Component):
         layout = offer_layout(config)
         m.submodules.queue = queue = SyncFIFOBuffered(
             width=layout.size, depth=config.queue_entries)
-        fresh, waiting, pushed = Signal(layout), Signal(layout), Signal(layout)
+        waiting, pushed = Signal(layout), Signal(layout)
         # The generator: own list, or the shared one's entries; then the live inputs.
         first, inputs, kind = Signal(), Signal(), Signal(Source)
-        entry, place, odd = Signal(layout["entry"].shape), Signal.like(fresh.place), Signal()
+        entry, place, odd = Signal(layout["entry"].shape), Signal.like(waiting.place), Signal()
         position = Signal(range(config.queue_entries // 2 + 1))
-        generating, allowed = Signal(), Signal()
+        generating, allowed, found = Signal(), Signal(), Signal()
         in_flight = Signal(range(IN_FLIGHT + 1))
         unfinished = Signal(range(config.queue_entries + 2))
         push, finished, last = Signal(), Signal(), Signal()
         both = masks.data == 3
-        old, burst = data.View(layout, queue.r_data), Signal.like(fresh.entry)
-        following_entry, decides = Signal.like(fresh.entry), Signal()
+        old, burst = data.View(layout, queue.r_data), Signal.like(entry)
+        following_entry, decides = Signal.like(entry), Signal()
 
         def length(kind):
             return Mux(kind == Source.OWN, job.f_stride, job.r_stride)
@@ -152,19 +176,21 @@ class ListOffers(wiring.Component):
             following_entry.eq(old.entry + burst),
             decides.eq((burst + 1 >= old.entry) | (following_entry + 1 == length(old.kind))),
             waiting.eq(queue.r_data), waiting.entry.eq(following_entry),
-            generating.eq(first | inputs),
-            allowed.eq((in_flight != IN_FLIGHT) | (first & (kind == Source.SHARED))),
-            self.issue.eq(allowed & (generating | queue.r_rdy)),
+            generating.eq(first | inputs), found.eq(position != self._count),
+            self.loading.eq(first & (kind == Source.SHARED)),
+            allowed.eq((in_flight != IN_FLIGHT) | self.loading),
+            self.issue.eq(allowed & (first | Mux(inputs, found, queue.r_rdy))),
             queue.r_en.eq(allowed & ~generating & decides),
-            fresh.alive.eq(self.valid),
-            self.offer.eq(Mux(generating, fresh, waiting)),
-            self.offer.decides.eq(generating | decides),
         ]
-        with m.If(first):
-            m.d.comb += [fresh.kind.eq(kind), fresh.entry.eq(entry)]
+        with m.If(generating):
+            m.d.comb += [
+                self.offer.kind.eq(kind), self.offer.alive.eq(self.valid),
+                self.offer.entry.eq(Mux(first, entry, 0)), self.offer.decides.eq(1),
+                self.offer.place.eq(Mux(first, 0, place)), self.offer.odd.eq(odd & ~first),
+            ]
         with m.Else():
-            m.d.comb += [fresh.kind.eq(kind), fresh.place.eq(place), fresh.odd.eq(odd)]
-        shared = self.issue & first & (kind == Source.SHARED)
+            m.d.comb += [self.offer.eq(waiting), self.offer.decides.eq(decides)]
+        shared = self.issue & self.loading
         following = position + 1 == self._count
         with m.If(self.load):
             m.d.sync += [first.eq(1), kind.eq(Source.SHARED), entry.eq(0)]
@@ -184,7 +210,10 @@ class ListOffers(wiring.Component):
             with m.If(both & ~entry[0]):
                 m.d.sync += entry.eq(1)
             with m.Else():
-                m.d.sync += [entry.eq(0), position.eq(position + 1), inputs.eq(~following)]
+                m.d.sync += [entry.eq(0), position.eq(position + 1),
+                             inputs.eq(~(following & self._walked))]
+        with m.Elif(inputs & ~first & ~found & self._walked):
+            m.d.sync += inputs.eq(0)
 
         with m.If(self.issue & ~generating):
             m.d.sync += burst.eq(Mux(decides, 0, burst + 1))

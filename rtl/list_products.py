@@ -10,7 +10,6 @@ from amaranth.lib.wiring import In, Out
 from ..golden.config import Config
 from ..golden.lists import PRODUCT_BITS
 from .delay import delay
-from .list_memory import ListMemory
 from .list_sort import id_layout
 
 __all__ = ["ListProducts"]
@@ -26,16 +25,17 @@ class ListProducts(wiring.Component):
     keep, length : In. K, and entries of the shared list; they stand.
     write, write_index, write_id, write_value : In. An entry of the shared list.
     start : In. Begin (pulse).
-    rank : Out. The rank whose weights are to be read, each toper's from its own list.
-    weight_{t} : In. {id, value} of toper t, ListMemory.LATENCY later.
+    weight_{t} : In. {id, value} of toper t's present rank; the first one's from the cycle after
+        ``start`` on.
+    advance : Out. The next rank is the present one from the next cycle on.
     valid : Out. ``id_{t}`` and ``value_{t}`` are to be offered, :data:`LATENCY` cycles after their
-        ranks were asked for.
+        weights stood.
     alive : In. Whether any toper took what was ``valid`` :data:`VERDICT` cycles ago.
     over : Out. The last one's verdict is given in this cycle (pulse).
     """
 
-    #: Cycles from a rank's address: its weight, product, half added.
-    LATENCY = ListMemory.LATENCY + 2
+    #: Cycles from a rank's weight: its register, product, half added.
+    LATENCY = 3
     #: From ``valid`` to the verdict: the offer's register, the toper.
     VERDICT = 3
 
@@ -46,7 +46,7 @@ class ListProducts(wiring.Component):
         super().__init__({
             "keep": In(range(registers + 1)), "length": In(range(registers + 1)),
             "write": In(1), "write_index": In(range(registers)), "write_id": In(id_layout(config)),
-            "write_value": In(signed(bits)), "start": In(1), "rank": Out(range(registers)),
+            "write_value": In(signed(bits)), "start": In(1), "advance": Out(1),
             **{f"weight_{t}": In(config.id_bits + bits) for t in range(topers)},
             "valid": Out(1),
             **{f"id_{t}": Out(id_layout(config)) for t in range(topers)},
@@ -69,18 +69,19 @@ class ListProducts(wiring.Component):
         # Entry i of rank a, both from 0, is made if (a + 1) (i + 1) is at most K.
         active, ended = Signal(), Signal()
         index, reach = Signal(range(registers)), Signal(range(2 * registers + 1))
-        step = self.rank + 1
+        rank = Signal(range(registers))
+        step = rank + 1
         row_ends = (reach + step > self.keep) | (index + 1 == self.length)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), self.rank.eq(0), index.eq(0), reach.eq(1)]
+            m.d.sync += [active.eq(1), rank.eq(0), index.eq(0), reach.eq(1)]
         with m.Elif(ended):
             m.d.sync += active.eq(0)
         with m.Elif(active):
             m.d.sync += [index.eq(index + 1), reach.eq(reach + step)]
             with m.If(row_ends):
-                m.d.sync += [index.eq(0), reach.eq(self.rank + 2), self.rank.eq(step),
+                m.d.sync += [index.eq(0), reach.eq(rank + 2), rank.eq(step),
                              active.eq(step != self.keep)]
-        m.d.comb += read.addr.eq(index)
+        m.d.comb += [read.addr.eq(index), self.advance.eq(active & row_ends)]
 
         under_way = [active]
         for i in range(self.LATENCY + self.VERDICT):
@@ -92,9 +93,9 @@ class ListProducts(wiring.Component):
             ended.eq(under_way[-1] & firsts & ~self.alive),
             self.over.eq(under_way[-1] & ~under_way[-2]),
         ]
-        entry = data.View(layout, delay(m, read.data, ListMemory.LATENCY, "entry"))
+        entry = data.View(layout, delay(m, read.data, 1, "entry"))
         for t in range(config.toper_lanes):
-            weight = data.View(layout, getattr(self, f"weight_{t}"))
+            weight = data.View(layout, delay(m, getattr(self, f"weight_{t}"), 1, f"weight_{t}"))
             product = Signal(signed(2 * bits), name=f"product_{t}", reset_less=True)
             total = Signal(signed(2 * bits), name=f"total_{t}", reset_less=True)
             half = Signal(PRODUCT_BITS, name=f"half_{t}", reset_less=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
+from ..golden.flow import GROUP
 from ..golden.lists import SORT_AHEAD
 from .delay import delay
 from .descriptor import Descriptor
@@ -15,10 +16,10 @@ from .ram import Ram
 
 __all__ = ["ListSort", "id_layout"]
 
-#: Elements of a beat of inputs.
-_BEAT = 8
-#: From the last offer until the toper may be closed.
-_OVER = 3
+#: Elements of a group.
+_ELEMENTS = 2 * GROUP
+#: From the last group's look until the toper may be closed.
+_OVER = 4
 
 
 def id_layout(config: Config) -> data.StructLayout:
@@ -28,13 +29,13 @@ def id_layout(config: Config) -> data.StructLayout:
 
 
 class ListSort(wiring.Component):
-    """Reads a beat of inputs, or a pair, a cycle; offers an element a cycle, larger than ``least``.
+    """Reads a group of eight pairs a cycle; offers an element a cycle, larger than ``least``.
 
     Members
     -------
     start : In. Begin (pulse); ``job`` and ``tiles``, of Q, stand until it is over.
-    address : Out, 17. Of a pair, or of the first pair of a beat.
-    pair, beat : In, 2E and 64 bits. What is there, :data:`tangente.rtl.ram.Ram.LATENCY` later.
+    address : Out, 17. Of a pair of the group that is read.
+    group : In, 16E. The elements there, :data:`tangente.rtl.ram.Ram.LATENCY` later.
     least : In. Magnitudes above it may enter; ever rising.
     valid, id, value : Out. An offer, to be taken in this cycle.
     over : Out. The toper may be closed (pulse).
@@ -45,8 +46,7 @@ class ListSort(wiring.Component):
         bits = config.element_bits
         super().__init__({
             "start": In(1), "job": In(Descriptor()), "tiles": In(12),
-            "address": Out(17), "pair": In(2 * bits), "beat": In(8 * _BEAT),
-            "least": In(bits - 1),
+            "address": Out(17), "group": In(_ELEMENTS * bits), "least": In(bits - 1),
             "valid": Out(1), "id": Out(id_layout(config)), "value": Out(signed(bits)),
             "over": Out(1),
         })
@@ -54,77 +54,75 @@ class ListSort(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         job, bits = self.job, self.config.element_bits
-        beats = job.flags.input
-        # Elements from the unit's first one to the vector's last, where units are asked for and
-        # where they are looked at; the first unit's elements before the vector.
+        skipped = job.s_base[:3]
+        # Elements from the group's first one to the vector's last, where groups are asked for and
+        # where they are looked at; the first group's elements before the vector.
         unread, left = Signal(signed(14)), Signal(14)
-        before, done = Signal(3), Signal(_BEAT)
+        before, done = Signal(4), Signal(_ELEMENTS)
         ahead = Signal(range(SORT_AHEAD + 1))
-        unit = Mux(beats, Const(_BEAT, 4), Const(2, 4))
-        m.submodules.units = units = SyncFIFO(width=8 * _BEAT, depth=SORT_AHEAD)
+        m.submodules.groups = groups = SyncFIFO(width=len(self.group), depth=SORT_AHEAD)
         ask = Signal()
         m.d.comb += [
             ask.eq((unread > 0) & (ahead != SORT_AHEAD)),
-            units.w_en.eq(delay(m, ask, Ram.LATENCY, "asked")),
-            units.w_data.eq(Mux(beats, self.beat, self.pair)),
+            groups.w_en.eq(delay(m, ask, Ram.LATENCY, "asked")), groups.w_data.eq(self.group),
         ]
 
-        # Of a unit: magnitudes and signs, and which may enter.
-        sizes, signs = [], []
-        for e in range(_BEAT):
-            byte = units.r_data[8 * e:8 * e + 8]
-            if e < 2:
-                element = units.r_data[e * bits:e * bits + bits].as_signed()
-                size = Mux(beats, byte, abs(element))
-                signs.append(~beats & element[-1])
-            else:
-                size = byte
-                signs.append(Const(0))
-            sizes.append(size[:bits - 1])
-        enters, above = Signal(_BEAT), Signal(_BEAT)
-        for e, size in enumerate(sizes):
+        # Of a group: which elements may enter, and the first of them.
+        elements = [groups.r_data.word_select(e, bits) for e in range(_ELEMENTS)]
+        enters, first = Signal(_ELEMENTS), Signal(_ELEMENTS)
+        for e, element in enumerate(elements):
             there = (left > e) & ~done[e]
-            if e < _BEAT - 1:
+            if e < _ELEMENTS - 1:
                 there &= before <= e
-            if e >= 2:
-                there &= beats
-            m.d.comb += enters[e].eq(there & (size > self.least))
-        picked = Signal(range(_BEAT))
-        for e in reversed(range(_BEAT)):
-            with m.If(enters[e]):
-                m.d.comb += [picked.eq(e), above.eq((-1 << e + 1) & 0xFF)]
+            # The magnitude of a negative element is one more than its other bits' complement.
+            size = element[:-1] ^ element[-1].replicate(bits - 1)
+            above = (size > self.least) | element[-1] & (size == self.least)
+            m.d.comb += [enters[e].eq(there & above),
+                         first[e].eq(enters[e] & ~enters[:e].any())]
         later, pop = Signal(), Signal()
-        size = Array(sizes)[picked]
-        word = Signal(self.id.word.shape())
+        number = Cat(Cat(first[e] for e in range(_ELEMENTS) if e >> b & 1).any() for b in range(4))
+        value = Signal(bits)
         m.d.comb += [
-            later.eq((enters & above).any()), pop.eq(units.r_rdy & ~later), units.r_en.eq(pop),
-            self.valid.eq(units.r_rdy & enters.any()),
-            self.value.eq(Mux(Array(signs)[picked], -size, size)),
-            self.id.half.eq(picked[0]),
-            self.id.word.eq(word + Array(self.tiles * i for i in range(_BEAT // 2))[picked[1:]]),
+            later.eq((enters & ~first).any()), pop.eq(groups.r_rdy & ~later), groups.r_en.eq(pop),
+            value.eq(_any_of([element & chosen.replicate(bits)
+                              for element, chosen in zip(elements, first)])),
         ]
-        m.d.sync += ahead.eq(ahead + ask - pop)
+        # The pair's place from the vector's first one on, in groups and pairs, makes the word.
+        word, pair = Signal(self.id.word.shape()), Signal(signed(4))
+        m.d.sync += [
+            self.valid.eq(groups.r_rdy & enters.any()), self.value.eq(value),
+            self.id.half.eq(number[0]), pair.eq(number[1:] - skipped),
+            ahead.eq(ahead + ask - pop),
+        ]
+        passed = Signal.like(word)
+        m.d.sync += passed.eq(word)
+        terms = [Mux(pair[b], self.tiles << b, 0) for b in range(3)]
+        m.d.comb += self.id.word.eq(passed + terms[0] + terms[1] + terms[2]
+                                    - Mux(pair[3], self.tiles << 3, 0))
         with m.If(ask):
-            m.d.sync += [unread.eq(unread - unit),
-                         self.address.eq(self.address + Mux(beats, _BEAT // 2, 1))]
+            m.d.sync += [unread.eq(unread - _ELEMENTS), self.address.eq(self.address + GROUP)]
         with m.If(pop):
-            m.d.sync += [done.eq(0), before.eq(0), left.eq(Mux(left > unit, left - unit, 0)),
-                         word.eq(word + Mux(beats, self.tiles << 2, self.tiles))]
-        with m.Elif(units.r_rdy):
-            m.d.sync += done.eq(~above)
+            m.d.sync += [done.eq(0), before.eq(0), word.eq(word + (self.tiles << 3)),
+                         left.eq(Mux(left > _ELEMENTS, left - _ELEMENTS, 0))]
+        with m.Elif(groups.r_rdy):
+            m.d.sync += done.eq(done | first)
         with m.If(self.start):
-            skipped = Mux(beats, job.s_base[:2], 0)
             m.d.sync += [
-                self.address.eq(Cat(Mux(beats, 0, job.s_base[:2]), job.s_base[2:])),
+                self.address.eq(job.s_base), word.eq(job.m_base),
                 unread.eq(job.p + (skipped << 1)), left.eq(job.p + (skipped << 1)),
                 before.eq(skipped << 1), done.eq(0),
-                word.eq(job.m_base - Array(self.tiles * i for i in range(_BEAT // 2))[skipped]),
             ]
         last = Signal()
-        m.d.comb += last.eq(pop & (left <= unit))
+        m.d.comb += last.eq(pop & (left <= _ELEMENTS))
         ended = [last]
         for i in range(_OVER):
             ended.append(Signal(name=f"over_{i}"))
             m.d.sync += ended[-1].eq(ended[-2])
         m.d.comb += self.over.eq(ended[-1])
         return m
+
+
+def _any_of(words):
+    """Their bitwise or."""
+    return words[0] if len(words) == 1 else (
+        _any_of(words[:len(words) // 2]) | _any_of(words[len(words) // 2:]))

@@ -6,13 +6,14 @@ the topers of a group take theirs. Times count from an offer's issue, see :data:
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..golden.config import Config
+from ..golden.flow import GROUP
 from ..golden.lists import IN_FLIGHT
 from . import uop as stage
 from .delay import delay
@@ -50,8 +51,9 @@ class ListUnit(wiring.Component):
     start, kind, job : In. Begin (pulse); ``kind`` and ``job`` stand until it is over.
     done : Out. Over (pulse).
     fault : Out. An address is beyond its memory (pulse); it is over.
-    scalar_address : Out, 17; scalar_data, scalar_beat : In, 2E and 64. A pair of the pair memory,
-        and the beat with that pair of the input memory, 2 cycles later.
+    scalar_address : Out, 17; scalar_data, scalar_group : In, 2E and 16E. A pair of the pair memory,
+        and the aligned group of eight pairs with it, SRT's of the input memory if it says so,
+        2 cycles later.
     uop : Out. To the array: the weight word; ``odd`` is the half, ``lane`` SCT's lane.
     u_scalar, v_scalar : Out, E. Two cycles after ``uop``: SCT's error; the scalar, SCT's value.
     values, value_clipped : In, lanes x E and lanes. Rounded candidates of all lanes.
@@ -66,7 +68,8 @@ class ListUnit(wiring.Component):
         super().__init__({
             "start": In(1), "kind": In(Job), "job": In(Descriptor()),
             "done": Out(1), "fault": Out(1),
-            "scalar_address": Out(17), "scalar_data": In(2 * bits), "scalar_beat": In(64),
+            "scalar_address": Out(17), "scalar_data": In(2 * bits),
+            "scalar_group": In(2 * bits * GROUP),
             "uop": Out(Uop), "u_scalar": Out(signed(bits)), "v_scalar": Out(signed(bits)),
             "values": In(lanes * bits), "value_clipped": In(lanes),
             "clipped": Out(bits_for(2 * config.toper_lanes + 1)),
@@ -79,9 +82,11 @@ class ListUnit(wiring.Component):
         config, job = self.config, self.job
         m.submodules.memory = self.memory = ListMemory(config)
         m.submodules.check = self.check = ListCheck(config)
-        m.submodules.sort = self.sort = ListSort(config)
+        self.sort, self.offers = ListSort(config), ListOffers(config)
+        # A fault stops what has begun beside the check.
+        forget = ResetInserter(self.fault)
+        m.submodules.sort, m.submodules.offers = forget(self.sort), forget(self.offers)
         m.submodules.scatter = self.scatter = ListScatter(config)
-        m.submodules.offers = self.offers = ListOffers(config)
         m.submodules.products = self.products = ListProducts(config)
         m.submodules.group = self.group = ListGroup(config)
         self.topers = []
@@ -103,65 +108,77 @@ class ListUnit(wiring.Component):
         ]
         # Whose pair is read, and whether SRT's or TOP's distinct ids are offered.
         self.looking, self.distinct, self.making_products = Signal(), Signal(), Signal()
+        # The topers take what is queued.
+        self.queued = Signal()
         self.look_address = Signal(17)
         self._elaborate_offers(m)
         self._elaborate_topers(m)
         self._elaborate_uop(m)
-        close, stored = self._elaborate_unload(m)
-        self._elaborate_control(m, close, stored)
+        close, store, more = self._elaborate_unload(m)
+        self._elaborate_control(m, close, store, more)
         return m
 
     # --- control ----------------------------------------------------------------------------------
 
-    def _elaborate_control(self, m: Module, close, stored) -> None:
+    def _elaborate_control(self, m: Module, close, store, more) -> None:
         job, group, offers = self.job, self.group, self.offers
-        look, wanted, unwanted = Signal(), Signal(), Signal()
-        self._elaborate_look(m, look, wanted, unwanted)
+        look, looked, wanted = Signal(), Signal(), Signal()
+        self._elaborate_look(m, look, looked, wanted)
         loaded = Signal()
-        ranked = Signal()   # of the present group
-        shared, lazy = Signal(), Signal()
+        # Of the present group; of the next one, whose weights are ranked beside products and lists.
+        ranked, ahead, rank_ahead = Signal(), Signal(), Signal()
+        shared, lazy, sorted_ = Signal(), Signal(), Signal()
         m.d.comb += [shared.eq(job.flags.shared & offers.any),
                      lazy.eq(job.flags.own | job.flags.lists & offers.any),
                      loaded.eq(~job.flags.shared | self.shared_loaded)]
-        scanned = Signal()
-        with m.If(offers.scan):
-            m.d.sync += scanned.eq(0)
-        with m.Elif(offers.scanned):
-            m.d.sync += scanned.eq(1)
+
+        # What is only read begins beside the check, unless a vector is looked at.
+        checked, bad = Signal(), Signal()
+        m.d.comb += [bad.eq(self.check.done & ~self.check.good), self.fault.eq(bad)]
+        with m.If(self.start):
+            m.d.sync += checked.eq(0)
+        with m.Elif(self.check.done):
+            m.d.sync += checked.eq(1)
+        # The topers forget what SRT has offered.
+        with m.If(delay(m, bad, 4, "forget")):
+            m.d.comb += close.eq(1)
 
         def begin() -> None:
+            m.d.comb += group.start.eq(1)
             with m.If(self.kind == Job.SRT):
                 m.d.comb += self.sort.start.eq(1)
                 m.next = "SORT"
             with m.Else():
                 m.d.comb += [offers.scan.eq(1), offers.load.eq(job.flags.shared)]
                 m.next = "READ"
-            m.d.comb += group.start.eq(1)
+
+        def look_on() -> None:
+            with m.If(looked & wanted):
+                begin()
+            with m.Elif(looked):
+                m.d.comb += self.done.eq(1)
+                m.next = "IDLE"
 
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.start):
+                    m.d.comb += look.eq(1)
                     m.next = "CHECK"
             with m.State("CHECK"):
-                with m.If(self.check.done):
-                    m.d.comb += self.fault.eq(~self.check.good)
-                    with m.If(~self.check.good):
-                        m.next = "IDLE"
-                    with m.Elif(self.kind == Job.SCT):
-                        m.d.comb += self.scatter.start.eq(1)
-                        m.next = "SCATTER"
-                    with m.Elif(job.flags.wanted):
-                        m.d.comb += look.eq(1)
-                        m.next = "LOOK"
-                    with m.Else():
-                        begin()
+                m.d.comb += self.looking.eq(1)
+                with m.If(self.check.counted & (self.kind != Job.SCT) & ~job.flags.wanted):
+                    begin()
+                with m.Elif(bad):
+                    m.next = "IDLE"
+                with m.Elif(self.check.done & (self.kind == Job.SCT)):
+                    m.d.comb += self.scatter.start.eq(1)
+                    m.next = "SCATTER"
+                with m.Elif(self.check.done):
+                    m.next = "LOOK"
+                    look_on()
             with m.State("LOOK"):
                 m.d.comb += self.looking.eq(1)
-                with m.If(wanted):
-                    begin()
-                with m.Elif(unwanted):
-                    m.d.comb += self.done.eq(1)
-                    m.next = "IDLE"
+                look_on()
             with m.State("SCATTER"):
                 with m.If(self.scatter.done):
                     m.d.comb += self.done.eq(1)
@@ -169,68 +186,83 @@ class ListUnit(wiring.Component):
             with m.State("SORT"):
                 m.d.comb += self.distinct.eq(1)
                 with m.If(self.sort.over):
-                    m.d.comb += close.eq(1)
+                    m.d.sync += sorted_.eq(1)
+                with m.If(bad):
+                    m.next = "IDLE"
+                with m.Elif(checked & (self.sort.over | sorted_)):
+                    m.d.comb += [close.eq(1), store.eq(1)]
+                    m.d.sync += sorted_.eq(0)
                     m.next = "STORE"
             with m.State("READ"):
-                with m.If(scanned & loaded):
+                with m.If(bad):
+                    m.next = "IDLE"
+                with m.Elif(~offers.scanning):
                     m.d.comb += group.tile.eq(1)
                     m.next = "LIVE"
             with m.State("LIVE"):
-                with m.If(group.known):
+                with m.If(bad):
+                    m.next = "IDLE"
+                with m.Elif(group.known):
                     m.next = "GROUP"
             with m.State("GROUP"):
-                with m.If(group.any):
-                    m.d.comb += group.take.eq(1)
-                    m.d.sync += ranked.eq(0)
-                    m.next = "BEGIN"
+                with m.If(~checked):
+                    with m.If(bad):
+                        m.next = "IDLE"
+                with m.Elif(group.any):
+                    with m.If(~offers.loading):
+                        m.d.comb += group.take.eq(1)
+                        m.d.sync += ranked.eq(0)
+                        m.next = "BEGIN"
                 with m.Elif(group.last_tile):
-                    m.d.comb += self.done.eq(1)
-                    m.next = "IDLE"
+                    with m.If(loaded & ~more):
+                        m.d.comb += self.done.eq(1)
+                        m.next = "IDLE"
                 with m.Else():
                     m.d.comb += group.tile.eq(1)
                     m.next = "LIVE"
             with m.State("BEGIN"):
+                m.d.comb += group.move.eq(1)
                 with m.If(shared & ~ranked):
                     m.d.comb += offers.rank.eq(1)
                     m.next = "RANK"
-                with m.Elif(lazy):
+                with m.Else():
                     m.d.comb += offers.lazy.eq(1)
                     m.next = "OFFER"
-                with m.Else():
-                    m.d.comb += close.eq(1)
-                    m.next = "STORE"
             with m.State("RANK"):
-                m.d.comb += self.distinct.eq(1)
-                with m.If(offers.idle):
-                    m.d.comb += close.eq(1)
-                    m.d.sync += ranked.eq(1)
-                    m.next = "RANKED"
-            with m.State("RANKED"):
-                with m.If(stored):
-                    m.d.comb += self.products.start.eq(1)
+                m.d.comb += [self.distinct.eq(1), self.queued.eq(1)]
+                with m.If(offers.idle & ~more):
+                    m.d.comb += [close.eq(1), self.products.start.eq(1),
+                                 group.take.eq(group.any & ~lazy)]
+                    m.d.sync += [ranked.eq(1), ahead.eq(group.take), rank_ahead.eq(group.take)]
                     m.next = "PRODUCTS"
             with m.State("PRODUCTS"):
-                m.d.comb += [self.distinct.eq(1), self.making_products.eq(1)]
+                m.d.comb += [self.distinct.eq(1), self.making_products.eq(1),
+                             offers.rank.eq(rank_ahead)]
+                m.d.sync += rank_ahead.eq(0)
                 with m.If(self.products.over):
                     with m.If(lazy):
                         m.next = "BEGIN"
                     with m.Else():
-                        m.d.comb += close.eq(1)
-                        m.next = "STORE"
-            with m.State("OFFER"):
-                with m.If(offers.idle):
-                    m.d.comb += close.eq(1)
-                    m.next = "STORE"
-            with m.State("STORE"):
-                with m.If(stored):
-                    with m.If(self.kind == Job.SRT):
-                        m.d.comb += self.done.eq(1)
-                        m.next = "IDLE"
-                    with m.Else():
+                        m.d.comb += [close.eq(1), store.eq(1)]
                         m.next = "GROUP"
+                        with m.If(ahead):
+                            m.d.comb += group.move.eq(1)
+                            m.next = "RANK"
+            with m.State("OFFER"):
+                m.d.comb += self.queued.eq(1)
+                with m.If(offers.idle & ~more):
+                    m.d.comb += [close.eq(1), store.eq(1)]
+                    m.next = "GROUP"
+            with m.State("STORE"):
+                with m.If(~more):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
 
-    def _elaborate_look(self, m: Module, look, wanted, unwanted) -> None:
-        """Flag.WANTED: the vector at Y_BASE, up to its first pair that is not zero."""
+    def _elaborate_look(self, m: Module, look, looked, wanted) -> None:
+        """Flag.WANTED: the vector at Y_BASE, up to its first pair that is not zero.
+
+        It is looked at beside the check.
+        """
         job = self.job
         reading, left = Signal(), Signal(12)
         with m.If(look):
@@ -241,9 +273,15 @@ class ListUnit(wiring.Component):
                          reading.eq(self.looking & (left != 0))]
         arrived = delay(m, reading & self.looking, Ram.LATENCY, "arrived")
         final = delay(m, left == 0, Ram.LATENCY, "final")
+        found, ended, there = Signal(), Signal(), Signal()
+        m.d.comb += there.eq(arrived & self.scalar_data.any())
+        with m.If(look):
+            m.d.sync += [found.eq(0), ended.eq(0)]
+        with m.Else():
+            m.d.sync += [found.eq(found | there), ended.eq(ended | arrived & final)]
         m.d.comb += [
-            wanted.eq(self.looking & arrived & self.scalar_data.any()),
-            unwanted.eq(self.looking & arrived & ~self.scalar_data.any() & final),
+            wanted.eq(~job.flags.wanted | found | there),
+            looked.eq(wanted | ended | arrived & final),
         ]
 
     # --- offers -----------------------------------------------------------------------------------
@@ -310,7 +348,8 @@ class ListUnit(wiring.Component):
         m.d.comb += word.eq(job.m_base + self.group.tile_number
                             + delay(m, place.word, _ISSUED - 1 - _PLACED, "word"))
         self.offer_word, self.offer_odd = word, offer[_ISSUED - 1].odd
-        self.offer_issued = issued[_ISSUED - 1]
+        # An entry of the shared list goes to the products only.
+        self.offer_issued = issued[_ISSUED - 1] & (offer[_ISSUED - 1].kind != Source.SHARED)
         self.offer_scalar = scalar.scalar
 
         # The candidates of the group's lanes.
@@ -353,7 +392,7 @@ class ListUnit(wiring.Component):
         word = Signal(self.entry_id.word.shape())
         m.d.comb += [
             take.eq(held & Cat(toper.offers.ready for toper in self.topers).all()),
-            self.queue.r_en.eq(~held | take),
+            self.queue.r_en.eq(self.queued & (~held | take)),
             from_queue.eq(self.queue.r_rdy & self.queue.r_en),
             word.eq(identity.word + Mux(own, self.group.tile_number, 0)),
         ]
@@ -392,7 +431,7 @@ class ListUnit(wiring.Component):
         m.d.comb += [
             offers.taken.eq(taken[0]), offers.verdict.eq(taken[-1]), offers.alive.eq(verdicts),
             offers.judged.eq(delay(m, offer.as_value(), Toper.VERDICT_LATENCY, "judged")),
-            offers.valid.eq(self.group.valid), products.alive.eq(verdicts.any()),
+            offers.valid.eq(self.group.chosen), products.alive.eq(verdicts.any()),
             self.sort.least.eq(self.topers[0].least),
         ]
         m.d.sync += self.clipped.eq(
@@ -416,8 +455,8 @@ class ListUnit(wiring.Component):
                                  self.offer_scalar)),
             scatter.error_pair.eq(self.scalar_data), scatter.id.eq(self.entry_id),
             scatter.value.eq(self.entry_value),
-            self.sort.pair.eq(self.scalar_data), self.sort.beat.eq(self.scalar_beat),
-            self.offers.pair.eq(self.scalar_data), self.group.pair.eq(self.scalar_data),
+            self.sort.group.eq(self.scalar_group),
+            self.offers.group.eq(self.scalar_group), self.group.group.eq(self.scalar_group),
         ]
         with m.If(self.looking):
             m.d.comb += self.scalar_address.eq(self.look_address)
@@ -444,28 +483,29 @@ class ListUnit(wiring.Component):
     # --- lists out --------------------------------------------------------------------------------
 
     def _elaborate_unload(self, m: Module):
-        """All topers' lists at once, each to its bank."""
-        config, memory, products = self.config, self.memory, self.products
-        close, stored = Signal(), Signal()
-        storing, number = Signal(), Signal(range(config.toper_registers))
-        with m.If(close):
-            m.d.sync += [storing.eq(1), number.eq(0)]
+        """The lists of a group: ranks to the products, or each to its bank, all at once.
+
+        The topers take the next offers beside it.
+        """
+        config, memory, products, group = self.config, self.memory, self.products, self.group
+        close, store = Signal(), Signal()
+        storing, more, number = Signal(), Signal(), Signal(range(config.toper_registers))
+        valid, firsts = Signal.like(group.valid), Signal.like(group.firsts, reset_less=True)
+        with m.If(store):
+            m.d.sync += [storing.eq(1), number.eq(0), valid.eq(group.valid),
+                         firsts.eq(group.firsts)]
         with m.Elif(storing):
-            m.d.sync += [number.eq(number + 1), storing.eq(~stored)]
+            m.d.sync += [number.eq(number + 1), storing.eq(more)]
         m.d.comb += [
-            stored.eq(storing & (number + 1 == self.job.k)),
-            memory.private.eq(self.making_products & ~self.store),
-            memory.index.eq(Mux(storing, number, products.rank)),
-            memory.write.eq(Mux(storing, self.group.valid, 0)),
+            more.eq(storing & (number + 1 != self.job.k)),
+            memory.index.eq(number), memory.write.eq(Mux(storing, valid, 0)),
         ]
         for t, toper in enumerate(self.topers):
-            bits = config.element_bits
-            first = self.group.firsts.word_select(t, len(memory.address))
+            entry = Cat(toper.lists.p.value, toper.lists.p.id)
             m.d.comb += [
-                toper.close.eq(close), toper.lists.ready.eq(storing),
-                getattr(memory, f"first_{t}").eq(first),
-                getattr(memory, f"data_{t}").eq(Cat(toper.lists.p.value, toper.lists.p.id)),
-                getattr(products, f"weight_{t}").eq(getattr(memory, f"entry_{t}")),
+                toper.close.eq(close), toper.lists.ready.eq(storing | products.advance),
+                getattr(memory, f"first_{t}").eq(firsts.word_select(t, len(memory.address))),
+                getattr(memory, f"data_{t}").eq(entry),
+                getattr(products, f"weight_{t}").eq(entry),
             ]
-            assert len(toper.lists.p.value) == bits
-        return close, stored
+        return close, store, more

@@ -15,7 +15,7 @@ class Merger(wiring.Component):
     """Puts two lists together: the toper behind it is offered ``a``, then ``b``.
 
     A list of K entries passes one a cycle; each id of ``b`` that ``a`` has costs one cycle more.
-    The first entry comes out three cycles after the last one went in. While a list is taken the
+    The first entry comes out four cycles after the last one went in. While a list is taken the
     next two wait.
 
     Parameters
@@ -47,9 +47,9 @@ class Merger(wiring.Component):
         m.submodules.toper = toper = self._toper
         offers = toper.offers
         m.d.comb += [toper.keep.eq(self.keep), self.clipped.eq(toper.clipped)]
-        wiring.connect(m, toper.lists, wiring.flipped(self.merged))
+        m.d.comb += self.merged.payload.eq(toper.lists.payload)
 
-        over = Signal(range(toper.VERDICT_LATENCY))
+        over = Signal(range(toper.VERDICT_LATENCY + 1))
 
         def offer(list_, following: str) -> None:
             m.d.comb += [
@@ -67,10 +67,12 @@ class Merger(wiring.Component):
                 offer(self.b, "CLOSE")
             with m.State("CLOSE"):
                 m.d.sync += over.eq(over + 1)
-                with m.If(over == toper.VERDICT_LATENCY - 1):
+                with m.If(over == toper.VERDICT_LATENCY):
                     m.d.comb += toper.close.eq(1)
                     m.next = "LIST"
             with m.State("LIST"):
+                m.d.comb += [self.merged.valid.eq(toper.lists.valid),
+                             toper.lists.ready.eq(self.merged.ready)]
                 with m.If(self.merged.valid & self.merged.ready & self.merged.p.last):
                     m.next = "A"
         return m

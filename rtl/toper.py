@@ -23,15 +23,6 @@ def ListEntry(id_bits: int, value_bits: int) -> data.StructLayout:
         {"id": unsigned(id_bits), "value": signed(value_bits), "last": unsigned(1)})
 
 
-def _any_up_to(bits: list[Value]) -> list[Value]:
-    """Of each bit, whether it or one before it is set, with a logarithm of levels (Sklansky)."""
-    if len(bits) == 1:
-        return bits
-    half = len(bits) // 2
-    low, high = _any_up_to(bits[:half]), _any_up_to(bits[half:])
-    return low + [low[-1] | bit for bit in high]
-
-
 def _less(one: Value, other: Value) -> Value:
     """one < other, in LUTs: a carry chain takes one for each bit."""
     if len(one) == 1:
@@ -47,22 +38,62 @@ def _any_of(words: list[Value]) -> Value:
         _any_of(words[:len(words) // 2]) | _any_of(words[len(words) // 2:]))
 
 
+def _number(one_hot: Value) -> Value:
+    """The number of the bit that is set."""
+    bits = range(max(1, (len(one_hot) - 1).bit_length()))
+    return Cat(Cat(one_hot[s] for s in range(len(one_hot)) if s >> b & 1).any() for b in bits)
+
+
+class _Order:
+    """Which of two slots is before the other: a bit for each pair."""
+
+    def __init__(self, m: Module, slots: int, name: str) -> None:
+        self._slots = range(slots)
+        self._bits = {(i, j): Signal(name=f"{name}_{i}_{j}")
+                      for j in self._slots for i in range(j)}
+
+    def before(self, i: int, j: int) -> Value:
+        """Slot i is before slot j."""
+        return self._bits[i, j] if i < j else ~self._bits[j, i]
+
+    def is_behind(self, slot: int) -> Value:
+        """All others are before it."""
+        return Cat(Const(1), *(self.before(s, slot) for s in self._slots if s != slot)).all()
+
+    def is_first(self, slot: int, gone: Value) -> Value:
+        """It is not gone, and before all others that are not."""
+        return Cat(~gone[slot], *(gone[s] | self.before(slot, s)
+                                  for s in self._slots if s != slot)).all()
+
+    def put(self, m: Module, changes: Value, smaller: Value, clear: Value) -> None:
+        """The slot that changes, if one does, is in front of those that are smaller."""
+        for (i, j), bit in self._bits.items():
+            stays = ~changes[i] & ~changes[j] & bit
+            m.d.sync += bit.eq(
+                ~clear & (changes[i] & smaller[j] | changes[j] & ~smaller[i] | stays))
+
+    def copy(self, m: Module, other: _Order) -> None:
+        """Be as another one is."""
+        for pair, bit in self._bits.items():
+            m.d.sync += bit.eq(other._bits[pair])
+
+
 class Toper(wiring.Component):
     """Keeps the ``keep`` largest magnitudes of what is offered, and sums equal ids.
 
-    The rule is that of :func:`tangente.golden.toper.offer`. An id stays in the *slot* that it
-    entered; what is sorted, by falling magnitude, free ones last, are *places* with magnitude, sign
-    and the slot's number. Every slot stands in some place: whoever enters takes the slot of the
-    last one in use, which is free or evicted. Three cycles of an offer:
+    The rule is that of :func:`tangente.golden.toper.offer`. An entry stays in the *slot* that it
+    entered, and nothing is sorted: of any two slots a bit tells which one is before the other, by
+    falling magnitude, free ones last. Who enters takes the slot that is behind all others, and is
+    put in front of all that are smaller. Three cycles of an offer:
 
     0. It is taken; its id is looked for in all slots.
     1. It enters, unless its id was found: then the value of that slot is read and added, and
        ``offers.ready`` is low.
-    2. The verdict is given. A sum leaves its old place and takes its new one in the same cycle.
+    2. The verdict is given. A sum stands in its slot, and is put among the others anew.
 
     So distinct ids pass one a cycle, a held id takes two, and an offer every second cycle never
-    waits. At most eight LUTs lie between registers (16 slots, 18 bits of id, 9 of value; Yosys
-    0.70, ``synth_xilinx -family xc7 -flatten -abc9``); docs/toper.md has the area.
+    waits. ``close`` copies the order, and the list is read out of it while the slots, free again,
+    take the next stream: ids and values are memories of two halves. docs/toper.md has the area.
 
     Parameters
     ----------
@@ -84,10 +115,10 @@ class Toper(wiring.Component):
     clipped : unsigned(1), Out. With ``summed``: the sum was clamped.
     least : unsigned(value_bits - 1), Out. The magnitude above which an offer is that is to enter:
         the last slot's, as it was in the last cycle.
-    close : unsigned(1), In. Pulse, when the last offer's verdict has been given: ``lists`` is valid
-        from the next cycle on. Offers wait from this cycle until the list's last entry is taken,
-        and then belong to the next stream.
-    lists : stream of :func:`ListEntry`, Out. ``keep`` entries. Taking them frees the slots.
+    close : unsigned(1), In. Pulse, after the last offer's verdict: ``lists`` is valid from the next
+        cycle on, and offers from then on belong to the next stream; in this cycle they wait. What
+        is left of the list before is lost.
+    lists : stream of :func:`ListEntry`, Out. ``keep`` entries, the largest first.
 
     Raises
     ------
@@ -107,8 +138,7 @@ class Toper(wiring.Component):
         self.registers, self.summing = registers, summing
         self._offer = data.StructLayout({
             "id": unsigned(id_bits), "size": unsigned(value_bits - 1), "sign": 1})
-        self._place = data.StructLayout({
-            "slot": max(1, (registers - 1).bit_length()), "sign": 1, "size": value_bits - 1})
+        self._slot_bits = max(1, (registers - 1).bit_length())
         super().__init__({
             "keep": In(range(registers + 1)), "distinct": In(1),
             "offers": In(stream.Signature(Entry(id_bits, value_bits))),
@@ -120,18 +150,21 @@ class Toper(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        count = self.registers
-        places = [Signal(self._place, name=f"place_{i}", init={"slot": i}) for i in range(count)]
-        unloading, summing = Signal(), Signal()   # a list is taken; a sum enters
-        take, live, found = Signal(), Signal(), Signal()
-        # The offer taken in the last cycle, the sum of the one before it, and what enters.
-        offer, total, entrant = Signal(self._offer), Signal(self._place), Signal(self._place)
-        # Places at and behind the one whose sum enters: what they hold moves up by one.
-        gone = [Signal(name=f"gone_{i}") for i in range(count)]
-
+        slots = range(self.registers)
         value = self.offers.p.value
+        sizes = [Signal(len(value) - 1, name=f"size_{s}") for s in slots]
+        ids = [Signal(len(self.offers.p.id), name=f"id_{s}", reset_less=True) for s in slots]
+        held, hits = Signal(self.registers), Signal(self.registers)
+        # Of slots i < j: i is before j. At first the last one in number is before all, so that
+        # those that are not in use are never behind.
+        order = _Order(m, self.registers, "order")
+        # The offer taken in the last cycle; the sum of the one before it, and its slot.
+        live, found, offer = Signal(), Signal(), Signal(self._offer)
+        summing, total, summed = Signal(), Signal(self._offer), Signal(self.registers)
+        take = Signal()
         m.d.comb += [
-            self.offers.ready.eq(~(live & found) & ~unloading & ~self.close),
+            found.eq(hits.any()),
+            self.offers.ready.eq(~(live & found) & ~self.close),
             take.eq(self.offers.valid & self.offers.ready),
         ]
         m.d.sync += [
@@ -141,96 +174,70 @@ class Toper(wiring.Component):
             offer.sign.eq(value[-1]),
         ]
 
-        # Places in use, and the last of them: its slot is the next one's.
-        used = [self.keep > i for i in range(count)]
-        ends = [self.keep == i + 1 for i in range(count)]
-        last = Signal(self._place)
-        m.d.comb += last.as_value().eq(_any_of(
-            [Mux(end, place.as_value(), 0) for end, place in zip(ends, places)]))
-        m.d.sync += self.least.eq(last.size)
-        with m.If(summing):
-            m.d.comb += entrant.eq(total)
-        with m.Elif(unloading):
-            # The slot is free again, and stands behind all.
-            m.d.comb += entrant.slot.eq(places[0].slot)
-        with m.Else():
-            m.d.comb += [entrant.slot.eq(last.slot), entrant.sign.eq(offer.sign),
-                         entrant.size.eq(offer.size)]
-
-        # Places below the entrant. A sum of zero is above none, but stands behind all.
-        below = [Signal(name=f"below_{i}") for i in range(count + 1)]
-        lower = [Signal(name=f"lower_{i}") for i in range(count)]
-        changes, enters, unload = Signal(), Signal(), Signal()
+        # What enters, or is summed: which slots are smaller, and its own.
+        used, behind = Signal(self.registers), Signal(self.registers)
+        entrant, smaller = Signal.like(offer.size), Signal(self.registers)
+        enters, chosen, changes = Signal(), Signal(self.registers), Signal(self.registers)
         m.d.comb += [
-            *(bit.eq(_less(place.size, entrant.size)) for bit, place in zip(below, places)),
-            *(lower[i].eq(used[i] & Mux(gone[i], below[i + 1] | ends[i], below[i]))
-              for i in range(count)),
-            changes.eq(summing | live & ~found),
-            enters.eq(live & ~found & Cat(lower).any()),
-            unload.eq(unloading & self.lists.ready),
+            used.eq(Cat(self.keep > s for s in slots)),
+            behind.eq(Cat(order.is_behind(s) for s in slots)),
+            entrant.eq(Mux(summing, total.size, offer.size)),
+            smaller.eq(Cat(used[s] & _less(sizes[s], entrant) for s in slots)),
+            enters.eq(live & ~found & smaller.any()),
+            chosen.eq(Mux(summing, summed, behind)),
+            changes.eq(chosen & (summing | enters).replicate(self.registers)),
         ]
-        for i, place in enumerate(places):
-            # The entrant goes in front of all that are lower, and these move down; but not those
-            # that already are one place behind the one that goes.
-            lower_before, gone_before = (lower[i - 1], gone[i - 1]) if i else (Const(0), Const(0))
-            new = Mux(unloading, ends[i], lower[i] & ~lower_before)
-            up = unloading | gone[i] & ~lower[i]
-            moves = used[i] & Mux(unloading, unload, changes & (
-                up | lower[i] & ~(lower_before & gone_before)))
-            following = places[i + 1] if i + 1 < count else entrant
-            with m.If(moves):
-                m.d.sync += place.eq(Mux(new, entrant, Mux(
-                    up, following, places[i - 1] if i else entrant)))
+        m.d.sync += self.least.eq(_any_of([Mux(behind[s], sizes[s], 0) for s in slots]))
+        order.put(m, changes, smaller, self.close)
+        for s in slots:
+            with m.If(self.close):
+                m.d.sync += [sizes[s].eq(0), held[s].eq(0)]
+            with m.Elif(changes[s]):
+                m.d.sync += [sizes[s].eq(entrant), held[s].eq(~summing | total.size.any())]
+            with m.If(enters & behind[s]):
+                m.d.sync += ids[s].eq(offer.id)
 
-        # Ids and values by slot. What is looked through stands in registers; the rest is memory.
-        ids = [Signal(len(offer.id), name=f"id_{s}", reset_less=True) for s in range(count)]
-        held, hits = Signal(count), Signal(count)
-        for s, identity in enumerate(ids):
-            with m.If(enters & (entrant.slot == s)):
-                m.d.sync += [identity.eq(offer.id), held[s].eq(1)]
-            with m.Elif(self.close | summing & (total.slot == s) & (total.size == 0)):
-                m.d.sync += held[s].eq(0)
+        # Ids and values, of this stream and of the list before it.
+        half = Signal()
+        m.d.sync += half.eq(half ^ self.close)
+        place = Cat(_number(chosen), half)
         names = self._slot_memory(m, "names", len(offer.id))
         values = self._slot_memory(m, "values", len(value))
-        name, write = names.read_port(domain="comb"), names.write_port()
-        m.d.comb += [write.en.eq(enters), write.addr.eq(entrant.slot), write.data.eq(offer.id),
-                     name.addr.eq(places[0].slot)]
-        kept, write = values.read_port(domain="comb"), values.write_port()
-        m.d.comb += [write.en.eq(enters | summing), write.addr.eq(entrant.slot),
-                     write.data.eq(Cat(entrant.sign, entrant.size))]
+        write = names.write_port()
+        m.d.comb += [write.en.eq(enters), write.addr.eq(place), write.data.eq(offer.id)]
+        write = values.write_port()
+        m.d.comb += [write.en.eq(enters | summing), write.addr.eq(place),
+                     write.data.eq(Cat(Mux(summing, total.sign, offer.sign), entrant))]
         if self.summing:
             # An id is looked for while it is taken, what enters or leaves in that cycle included.
-            again = offer.id == self.offers.p.id
-            for s, identity in enumerate(ids):
-                leaves = summing & (total.slot == s) & (total.size == 0)
+            again, kept = offer.id == self.offers.p.id, values.read_port(domain="comb")
+            for s in slots:
+                stays = held[s] & ~(summing & summed[s] & ~total.size.any())
                 m.d.sync += hits[s].eq(~self.distinct & Mux(
-                    enters & (entrant.slot == s), again,
-                    held[s] & ~leaves & (identity == self.offers.p.id)))
-            slot = _any_of([Mux(hit, Const(s, len(total.slot)), 0) for s, hit in enumerate(hits)])
-            m.d.comb += [found.eq(hits.any()), summing.eq(gone[-1]), kept.addr.eq(slot)]
-            m.d.sync += [bit.eq(live & found & there) for bit, there in zip(
-                gone, _any_up_to([place.slot == slot for place in places]))]
-            self._elaborate_sum(m, kept.data, slot, offer, total)
+                    enters & behind[s], again, stays & (ids[s] == self.offers.p.id)))
+            m.d.comb += kept.addr.eq(Cat(_number(hits), half))
+            m.d.sync += [summing.eq(live & found), summed.eq(hits)]
+            self._elaborate_sum(m, kept.data, offer, total)
             m.d.sync += self.clipped.eq(live & found & self._clips)
 
         taken = Signal()
         m.d.sync += [taken.eq(take), self.verdict_valid.eq(taken), self.entered.eq(enters)]
         m.d.comb += [self.summed.eq(summing), self.alive.eq(self.entered | self.summed)]
-        left = self._elaborate_list(m, places[0], name.data, unloading)
         # What proofs speak of.
         self.state = SimpleNamespace(
-            places=places, ids=ids, held=held, live=live, offer=offer, hits=hits, gone=gone,
-            summing=summing, total=total, left=left)
+            sizes=sizes, ids=ids, held=held, live=live, offer=offer, hits=hits, summing=summing,
+            summed=summed, total=total, order=order, half=half)
+        self._elaborate_list(m, order, held, used, Cat(~half), names, values)
         return m
 
     def _slot_memory(self, m: Module, name: str, width: int) -> Memory:
-        """Something of each slot, in LUTs."""
-        memory = Memory(shape=width, depth=max(2, self.registers), init=[])
+        """Something of each slot, in LUTs: two halves."""
+        memory = Memory(shape=width, depth=2 << self._slot_bits, init=[])
         memory.attrs["ram_style"] = "distributed"
         m.submodules[name] = memory
         return memory
 
-    def _elaborate_sum(self, m: Module, kept, slot, offer, total) -> None:
+    def _elaborate_sum(self, m: Module, kept, offer, total) -> None:
         """``total``: what the slot holds and the offer, added and clamped.
 
         That is the sum of the magnitudes, or the one of the two differences that is not negative.
@@ -238,33 +245,39 @@ class Toper(wiring.Component):
         sign, size = kept[0], kept[1:]
         opposed = sign ^ offer.sign
         bits = len(size)
-        first, other = Signal(bits + 1), Signal(bits)
+        added, one, other = Signal(bits + 1), Signal(bits + 1), Signal(bits + 1)
         self._clips = Signal()
         m.d.comb += [
-            first.eq(Mux(opposed, size - offer.size, size + offer.size)),
-            other.eq(offer.size - size),
-            self._clips.eq(~opposed & first[-1]),
+            added.eq(size + offer.size), one.eq(size - offer.size), other.eq(offer.size - size),
+            self._clips.eq(~opposed & added[-1]),
         ]
+        difference = Mux(one[-1], other[:-1], one[:-1])
         m.d.sync += [
-            total.slot.eq(slot),
-            total.sign.eq(Mux(opposed & first[-1], offer.sign, sign)),
-            total.size.eq(Mux(first[-1], Mux(opposed, other, Const(-1, bits)), first[:-1])),
+            total.sign.eq(Mux(opposed & one[-1], offer.sign, sign)),
+            total.size.eq(Mux(opposed, difference, added[:-1] | added[-1].replicate(bits))),
         ]
 
-    def _elaborate_list(self, m: Module, place, name, unloading) -> Signal:
+    def _elaborate_list(self, m: Module, order, held, used, half, names, values) -> None:
+        """The list of the last stream: of the slots that are left, the one before all others."""
+        slots = range(self.registers)
+        kept, full = _Order(m, self.registers, "kept"), Signal(self.registers)
+        gone, first = Signal(self.registers), Signal(self.registers)
         left = Signal(range(self.registers + 1))
+        m.d.comb += first.eq(Cat(kept.is_first(s, gone) for s in slots))
+        with m.If(self.close):
+            kept.copy(m, order)
+            m.d.sync += [gone.eq(~used), full.eq(held), left.eq(self.keep)]
+        with m.Elif(self.lists.valid & self.lists.ready):
+            m.d.sync += [gone.eq(gone | first), left.eq(left - 1)]
+        name, kept_value = names.read_port(domain="comb"), values.read_port(domain="comb")
+        m.d.comb += [port.addr.eq(Cat(_number(first), half)) for port in (name, kept_value)]
+        there = (first & full).any()
+        sign, size = kept_value.data[0] & there, kept_value.data[1:] & there.replicate(
+            len(kept_value.data) - 1)
         m.d.comb += [
-            self.lists.valid.eq(unloading),
-            self.lists.p.id.eq(Mux(place.size.any(), name, 0)),
-            self.lists.p.value.eq((place.size ^ place.sign.replicate(len(place.size) + 1))
-                                  + place.sign),
+            self.lists.valid.eq(left.any()),
+            self.lists.p.id.eq(name.data & there.replicate(len(name.data))),
+            self.lists.p.value.eq((size ^ sign.replicate(len(size) + 1)) + sign),
             self.lists.p.last.eq(left == 1),
         ]
-        with m.If(unloading):
-            with m.If(self.lists.ready):
-                m.d.sync += left.eq(left - 1)
-                with m.If(self.lists.p.last):
-                    m.d.sync += unloading.eq(0)
-        with m.Elif(self.close):
-            m.d.sync += [unloading.eq(1), left.eq(self.keep)]
-        return left
+        self.state.kept, self.state.full, self.state.gone, self.state.left = kept, full, gone, left

@@ -67,7 +67,8 @@ class ToperTree(wiring.Component):
     keep : range(registers + 1), In. As for the toper.
     offers : ``zones`` streams of Entry, In.
     verdict_valid, alive, clipped : ``zones`` bits, Out. As for each toper.
-    close : unsigned(1), In. As for the toper, when every zone's last verdict has been given.
+    close : unsigned(1), In. As for the toper, when every zone's last verdict has been given; but
+        offers wait until the list's last entry is taken.
     lists : stream of ListEntry with log2(zones) more bits of id, Out. Above the id within it, the
         zone's number. Padded with zeros of any zone.
 
@@ -95,15 +96,20 @@ class ToperTree(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         # What the zones hold beyond the result is forgotten at once.
-        over = Signal()
+        over, giving = Signal(), Signal()
         forget = ResetInserter(over)
+        m.d.sync += giving.eq((giving | self.close) & ~over)
         id_bits = self.id_bits + ceil_log2(self.zones)
         heads = []
         for zone, toper in enumerate(self._topers):
             m.submodules[f"zone{zone}"] = forget(toper)
-            wiring.connect(m, wiring.flipped(self.offers[zone]), toper.offers)
+            offers = self.offers[zone]
             head = stream.Signature(Entry(id_bits, self.value_bits)).create(path=(f"head{zone}",))
             m.d.comb += [
+                # So offers wait for the end of the list, which resets the zones.
+                toper.offers.valid.eq(offers.valid & ~giving),
+                toper.offers.payload.eq(offers.payload),
+                offers.ready.eq(toper.offers.ready & ~giving),
                 toper.keep.eq(self.keep),
                 toper.close.eq(self.close),
                 self.verdict_valid[zone].eq(toper.verdict_valid),

@@ -81,6 +81,26 @@ def test_single_instructions(tiny_library: Path, image: Image, op: Op) -> None:
                 assert simulated == golden, note
 
 
+@pytest.mark.parametrize("flags", [Flag.SHARED, Flag.SHARED | Flag.OWN, Flag.OWN | Flag.LISTS,
+                                   Flag.SHARED | Flag.LISTS], ids=str)
+@pytest.mark.parametrize("p", [1, 2, 6])
+def test_few_offers(tiny_library: Path, image: Image, p: int, flags: Flag) -> None:
+    """Groups that are made sooner than the last one's lists are stored."""
+    for q in (1, 3, 9):
+        for keep, length in ((8, 8), (8, 1), (3, 2), (1, 1)):
+            program = Assembler()
+            image.load(program)
+            program.set(count=1, p=40, q=40, k=8, code_bits=8, acc_bits=4, m_base=0, s_base=0,
+                        l_base=0, y_base=0, b_base=0, shift=8, shift2=8, e_shift=8, b_shift=6,
+                        v_base=0, f_base=0, f_stride=length, v_stride=length, r_base=40,
+                        r_stride=keep)
+            program.op(Op.MVA, Flag.INPUT | Flag.PAIRS | Flag.SIGMOID | Post.ACT)
+            program.op(Op.SRT, Flag.INPUT).set(p=p, q=q, k=keep, l_base=300)
+            program.op(Op.TOP, flags).op(Op.HALT)
+            golden, simulated = _times(tiny_library, image, program.words)
+            assert simulated == golden, f"q {q} k {keep} of {length}"
+
+
 def test_deeper_registers_may_be_absent(tiny_library: Path, image: Image) -> None:
     program = Assembler().set(count=1, p=9, q=11, tiles=0, code_bits=8).op(Op.DRV).op(Op.HALT)
     golden, simulated = _times(tiny_library, image, program.words)

@@ -253,7 +253,10 @@ def test_who_is_not_live_costs_nothing(seed: int, inputs: int, neurons: int, kee
     arguments = _layer(seed, CONFIG, inputs, neurons, keep, lengths, True)
     codes, live, slopes, *rest = arguments
     *_, none = lists.layer(codes, np.zeros_like(live), slopes, *rest)
-    assert none.cycles == none.offered == 0
+    shared = arguments[6].shared_length
+    groups = -(-inputs // 16)
+    assert none.cycles == max(1 + groups + 3 * CONFIG.tiles(neurons), shared and shared + 11)
+    assert none.offered == 0
     *_, counts = lists.layer(*arguments)
     codes = codes.copy()
     for j in np.flatnonzero(slopes == 0):
@@ -264,20 +267,18 @@ def test_who_is_not_live_costs_nothing(seed: int, inputs: int, neurons: int, kee
 
 
 @_FAST
-@given(st.lists(st.integers(0, 255) | st.integers(0, 3), min_size=1, max_size=90),
-       st.integers(1, 8), st.integers(0, 50), st.integers(1, 4), st.integers(0, 3), st.booleans())
-def test_largest(vector: list[int], keep: int, base: int, tiles: int, skipped: int,
-                 beats: bool) -> None:
-    first, unit = (2 * skipped, 8) if beats else (0, 2)
+@given(st.lists(st.integers(-255, 255) | st.integers(0, 3), min_size=1, max_size=90),
+       st.integers(1, 8), st.integers(0, 50), st.integers(1, 4), st.integers(0, 7))
+def test_largest(vector: list[int], keep: int, base: int, tiles: int, skipped: int) -> None:
     ids, values, cycles = lists.largest(np.array(vector, np.int16), base, tiles, keep, CONFIG,
-                                        first=first, unit=unit)
+                                        first=2 * skipped)
     kept = _kept(list(enumerate(vector)), keep)
     shift = CONFIG.lane_bits
     expected = [((base + i // 2 * tiles) << shift + 1 | i % 2 << shift, v) for i, v in kept]
     expected += [(0, 0)] * (keep - len(kept))
     assert list(zip(ids.tolist(), values.tolist())) == expected
-    units = -(-(first + len(vector)) // unit)
-    assert units + keep < cycles <= units + np.count_nonzero(vector) + keep + 6
+    groups = -(-(2 * skipped + len(vector)) // 16)
+    assert groups + keep < cycles <= groups + np.count_nonzero(vector) + keep + 7
 
 
 # --- scattering -----------------------------------------------------------------------------------

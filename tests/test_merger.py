@@ -125,7 +125,7 @@ def test_merger_latency(shared: int) -> None:
     a = [(i, 100 - i) for i in range(16)]
     b = [(i if i < shared else 100 + i, 90 - i) for i in range(16)]
     _, first = merged((16, 18, 9), 16, a, b)
-    assert first == 31 + shared - (shared == 16) + 3
+    assert first == 31 + shared - (shared == 16) + 4
 
 
 @_SETTINGS

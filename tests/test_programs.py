@@ -31,9 +31,9 @@ CONFIG = preset("tiny")
 _SEEDS = st.integers(0, (1 << 32) - 1)
 
 
-def _both(library: Path, image: Image, words: list[int], seed: int,
-          size: int) -> tuple[Outcome, Outcome]:
-    golden = run_golden(CONFIG, image, words, seed, size)
+def _both(library: Path, image: Image, words: list[int], seed: int, size: int,
+          machine: Machine | None = None) -> tuple[Outcome, Outcome]:
+    golden = run_golden(CONFIG, image, words, seed, size, machine)
     with Model(library, ddr_bytes=image.data.size) as model:
         model.reset()
         return golden, run_model(model, image, words, seed, size, bound=1_000_000)
@@ -85,6 +85,47 @@ def test_every_instruction_at_full_size(tiny_library: Path, op: Op) -> None:
     golden, simulated = _both(tiny_library, image, words, 7, size)
     assert golden.cause is Cause.DONE
     assert differences(CONFIG, golden, simulated) == []
+
+
+def _list_program(body: Assembler, **sizes: int) -> tuple[Image, list[int], int]:
+    """Inputs in pair memory and their list, then ``body``; the memories, words and bytes stored."""
+    image = Image.random(CONFIG, np.random.default_rng(1))
+    program = Assembler().set(count=1, p=40, q=40, k=8, code_bits=8, acc_bits=4, m_base=0, s_base=0,
+                              l_base=0, y_base=0, yr_base=0, shift=8, shift2=8, e_shift=8,
+                              b_shift=6, b_base=0, v_base=0, f_base=0, f_stride=8, v_stride=8,
+                              r_base=40, r_stride=8, tiles=0)
+    # Activations: no pair of them is zero.
+    program.op(Op.MVA, Flag.INPUT | Flag.PAIRS | Flag.SIGMOID | Post.ACT).op(Op.SRT, Flag.INPUT)
+    program.set(**sizes)
+    return image, *complete(image, [program.words + body.words])
+
+
+@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize("p", [1, 3, 5, 15, 17])
+def test_what_follows_an_odd_vector(tiny_library: Path, p: int, place: int) -> None:
+    """TOP reads pairs: the element after the last one is none of its inputs."""
+    body = Assembler().set(p=p, q=9, g_base=place, l_base=40).op(Op.TOP, Flag.SHARED)
+    body.set(l_base=300, r_base=40).op(Op.TOP, Flag.OWN | Flag.LISTS)
+    image, words, size = _list_program(body)
+    machine = Machine(CONFIG, image.data.size)
+    golden, simulated = _both(tiny_library, image, words, 7, size, machine)
+    assert machine.state.pairs[place + p // 2].all(), "nothing would show"
+    assert differences(CONFIG, golden, simulated) == []
+    assert simulated.times == golden.times
+
+
+@pytest.mark.parametrize("op", [Op.MVA, Op.MVD, Op.UPD, Op.DRV, Op.SRT, Op.TOP, Op.SCT],
+                         ids=lambda op: op.name)
+def test_a_shared_list_that_nobody_takes(tiny_library: Path, op: Op) -> None:
+    """Its entries are under way when TOP ends, and mean nothing to the next instruction."""
+    body = Assembler().set(p=7, q=3, l_base=300, g_base=0, s_base=2048).op(
+        Op.TOP, Flag.SHARED | Flag.LIVE)
+    body.set(l_base=40, s_base=0, v_base=8, yr_base=700, y_base=2048, s_stride=0, v_stride=0).op(op)
+    image, words, size = _list_program(body)
+    golden, simulated = _both(tiny_library, image, words, 7, size)
+    assert golden.cause is Cause.DONE
+    assert differences(CONFIG, golden, simulated) == []
+    assert simulated.times == golden.times
 
 
 @pytest.mark.parametrize("count", [1, 5, 64, 70])

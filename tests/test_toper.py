@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import random
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,6 +17,7 @@ from tangente.golden import toper as golden
 from tangente.rtl.toper import Toper
 
 _SETTINGS = settings(max_examples=120, deadline=None, derandomize=True)
+Offers = Sequence[tuple[int, int]]
 #: Verdicts as (entered, summed, alive, clipped).
 _NOTHING = (0, 0, 0, 0)
 
@@ -36,11 +38,12 @@ class ToperBench(UnitBench):
     """One stream after the other, with pauses on both sides."""
 
     async def task(self, ctx, keep: int, offers: list[tuple[int, int]], pause: float, seed: int,
-                   every: int = 1, early: bool = False, distinct: bool = False):
+                   every: int = 1, following: Offers = (), distinct: bool = False):
         """Offer and take the list; ``every``: cycles from an offer to the next at the soonest.
 
-        ``early``: an offer waits while the list is taken; ``distinct``: the toper may rely on it.
-        Returns verdicts, the list, and the cycles in which an offer had to wait.
+        ``following``: the next stream, offered while the list is taken, whose own list is checked;
+        ``distinct``: the toper may rely on it. Returns verdicts, the list, and the cycles in which
+        an offer had to wait.
         """
         dut, rng = self.dut, random.Random(seed)
         ctx.set(dut.keep, keep)
@@ -75,29 +78,80 @@ class ToperBench(UnitBench):
             for _ in range(2):
                 await ctx.tick()
             least = ctx.get(dut.least)
+        ctx.set(dut.offers.valid, 0)
+        await ctx.tick()
+        entries = await self._list(ctx, keep, following, pause, rng)
+        assert least in (None, abs(entries[-1][1]))
+        if following:
+            later = await self._list(ctx, keep, (), pause, rng)
+            assert later == expected(keep, len(dut.offers.p.value), list(following))[1]
+        return verdicts, entries, waits
+
+    async def _list(self, ctx, keep: int, following: Offers, pause: float,
+                    rng: random.Random) -> list[tuple[int, int]]:
+        """Close and take the list while another stream is offered."""
+        dut, entries, following = self.dut, [], list(following)
         ctx.set(dut.close, 1)
-        ctx.set(dut.offers.valid, early)
-        ctx.set(dut.offers.p, {"id": 3, "value": 1})
+        ctx.set(dut.offers.valid, 1)
+        ctx.set(dut.offers.p, {"id": 0, "value": 1})
+        assert not ctx.get(dut.offers.ready)
         await ctx.tick()
         ctx.set(dut.close, 0)
-
-        entries = []
-        while len(entries) < keep:
-            ready = rng.random() >= pause
+        while len(entries) < keep or following:
+            ready, valid = rng.random() >= pause, bool(following) and rng.random() >= pause
             ctx.set(dut.lists.ready, ready)
-            assert ctx.get(dut.lists.valid)
-            assert not ctx.get(dut.offers.ready)
-            entry = dut.lists.p
-            assert ctx.get(entry.last) == (len(entries) == keep - 1)
-            if ready:
-                entries.append((ctx.get(entry.id), ctx.get(entry.value)))
+            ctx.set(dut.offers.valid, valid)
+            if valid:
+                ctx.set(dut.offers.p, dict(zip(("id", "value"), following[0])))
+                if ctx.get(dut.offers.ready):
+                    following.pop(0)
+            assert ctx.get(dut.lists.valid) == (len(entries) < keep)
+            if len(entries) < keep:
+                entry = dut.lists.p
+                assert ctx.get(entry.last) == (len(entries) == keep - 1)
+                if ready:
+                    entries.append((ctx.get(entry.id), ctx.get(entry.value)))
             await ctx.tick()
-        assert least in (None, abs(entries[-1][1]))
         assert not ctx.get(dut.lists.valid)
-        assert ctx.get(dut.offers.ready)
-        ctx.set(dut.offers.valid, 0)
         ctx.set(dut.lists.ready, 1)
-        return verdicts, entries, waits
+        ctx.set(dut.offers.valid, 0)
+        for _ in range(dut.VERDICT_LATENCY + 1):
+            await ctx.tick()
+        return entries
+
+
+class LeavingBench(UnitBench):
+    """Streams of which only a part of each list is taken."""
+
+    async def task(self, ctx, keep: int, streams: list[list[tuple[int, int]]], count: int):
+        """The first ``count`` entries of each list."""
+        dut, lists = self.dut, []
+        ctx.set(dut.keep, keep)
+        for offers in streams:
+            for identity, value in offers:
+                ctx.set(dut.offers.valid, 1)
+                ctx.set(dut.offers.p, {"id": identity, "value": value})
+                while not ctx.get(dut.offers.ready):
+                    await ctx.tick()
+                await ctx.tick()
+            ctx.set(dut.offers.valid, 0)
+            for _ in range(dut.VERDICT_LATENCY):
+                await ctx.tick()
+            ctx.set(dut.close, 1)
+            await ctx.tick()
+            ctx.set(dut.close, 0)
+            lists.append([])
+            for _ in range(count):
+                ctx.set(dut.lists.ready, 1)
+                lists[-1].append((ctx.get(dut.lists.p.id), ctx.get(dut.lists.p.value)))
+                await ctx.tick()
+            ctx.set(dut.lists.ready, 0)
+        return lists
+
+
+@functools.cache
+def leaving() -> LeavingBench:
+    return LeavingBench(Toper(4, 3, 4))
 
 
 @functools.cache
@@ -124,7 +178,8 @@ def test_equals_golden(size: tuple[int, int, int], data: st.DataObject) -> None:
         st.tuples(few if data.draw(st.booleans()) else st.one_of(few, high), values(value_bits)),
         max_size=40))
     pause, seed = data.draw(st.sampled_from((0, 0.3, 0.8))), data.draw(st.integers(0, 99))
-    result = bench(*size).run(keep, offers, pause, seed, 1, data.draw(st.booleans()))
+    following = data.draw(st.lists(st.tuples(few, values(value_bits)), max_size=20))
+    result = bench(*size).run(keep, offers, pause, seed, 1, following)
     assert result[:2] == expected(keep, value_bits, offers)
 
 
@@ -171,10 +226,19 @@ def test_distinct_ids(offers: list[tuple[int, int]], keep: int) -> None:
     largest = sorted((o for o in offers if o[1]), key=lambda o: -abs(o[1]))[:keep]
     for summing, distinct in ((True, False), (True, True), (False, False)):
         verdicts, entries, waits = bench(6, 8, 9, summing).run(
-            keep, offers, 0, 0, 1, False, distinct)
+            keep, offers, 0, 0, 1, (), distinct)
         assert entries == largest + [(0, 0)] * (keep - len(largest))
         assert verdicts == expected(keep, 9, offers)[0]
         assert waits == 0
+
+
+@_SETTINGS
+@given(streams=st.lists(st.lists(st.tuples(st.integers(0, 7), values(4)), max_size=9), min_size=1,
+                        max_size=4), count=st.integers(0, 3))
+def test_a_list_may_be_left(streams: list[list[tuple[int, int]]], count: int) -> None:
+    """What is not taken of a list before the next ``close`` is lost, and nothing else."""
+    assert leaving().run(4, streams, count) == [
+        expected(4, 4, offers)[1][:count] for offers in streams]
 
 
 @example([(0, 1)], [(0, 1), (1, 1)])

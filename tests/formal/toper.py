@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from types import SimpleNamespace
 
 from amaranth.hdl import (
@@ -40,11 +41,35 @@ class _Probed(Toper):
     def _slot_memory(self, m: Module, name: str, width: int):
         memory = super()._slot_memory(m, name, width)
         self.probes[name] = []
-        for slot in range(self.registers):
+        for place in range(memory.depth):
             port = memory.read_port(domain="comb")
-            m.d.comb += port.addr.eq(slot)
+            m.d.comb += port.addr.eq(place)
             self.probes[name].append(port.data)
         return memory
+
+    def probe(self, name: str, half, slot: int):
+        """What a slot holds in one of the two halves."""
+        entries = self.probes[name]
+        return Mux(half, entries[len(entries) // 2 + slot], entries[slot])
+
+
+class _Sorted:
+    """An order as positions: how many slots in use are before each, and who stands at one."""
+
+    def __init__(self, m: Module, order, used, name: str) -> None:
+        slots = range(len(used))
+        self.position = [Signal(range(len(used) + 1), name=f"{name}_position_{s}") for s in slots]
+        self._used = used
+        for s in slots:
+            m.d.comb += self.position[s].eq(
+                sum((used[t] & order.before(t, s) for t in slots if t != s), Const(0)))
+
+    def at(self, place: int, values):
+        """Of the slot that stands there, its value; 0 if none does."""
+        result = Const(0)
+        for used, position, value in zip(self._used, self.position, values):
+            result |= Mux(used & (position == place), value, 0)
+        return result
 
 
 class _Harness(wiring.Component):
@@ -74,13 +99,20 @@ class _Harness(wiring.Component):
             dut.offers.valid.eq(self.valid), dut.distinct.eq(self.distinct),
             dut.offers.p.id.eq(self.offered), dut.offers.p.value.eq(self.value),
         ]
-        # Each place with its slot's id.
+        # Each place of the sorted list, with what its slot holds.
+        state, slots = dut.state, range(dut.registers)
+        self.used = [self.keep > slot for slot in slots]
+        now = _Sorted(m, state.order, self.used, "now")
+        signs = [dut.probe("values", state.half, slot)[0] for slot in slots]
         self.places = []
-        for i, place in enumerate(dut.state.places):
-            self.places.append(SimpleNamespace(
-                id=Signal(self.id_bits, name=f"id_{i}"), size=place.size, sign=place.sign,
-                slot=place.slot, held=place.size != 0))
-            m.d.comb += self.places[i].id.eq(Array(dut.state.ids)[place.slot])
+        for i in slots:
+            place = SimpleNamespace(
+                id=Signal(self.id_bits, name=f"id_{i}"), slot=Signal(range(dut.registers + 1)),
+                size=Signal(self.value_bits - 1, name=f"size_{i}"), sign=Signal(name=f"sign_{i}"))
+            place.held = place.size != 0
+            self.places.append(place)
+            m.d.comb += [place.id.eq(now.at(i, state.ids)), place.size.eq(now.at(i, state.sizes)),
+                         place.sign.eq(now.at(i, signs)), place.slot.eq(now.at(i, slots))]
         self.began = Signal()
         m.d.sync += self.began.eq(1)
         for port in (self.keep, self.the_id, self.other_id):
@@ -100,8 +132,8 @@ class _Harness(wiring.Component):
         m.d.comb += take.eq(dut.offers.valid & dut.offers.ready)
         m.d.sync += [taken.eq(take), taken_2.eq(taken), self.id_1.eq(self.offered),
                      self.value_1.eq(self.value)]
-        # The contract of ``close``: not before the last verdict.
-        m.d.comb += Assume(~(self.close & taken))
+        # The contract of ``close``: not before the last verdict, nor with that of a sum.
+        m.d.comb += Assume(~(self.close & (taken | dut.summed)))
         self._verdicts(m, take, taken, taken_2)
         self._structure(m, taken)
         self._lists(m)
@@ -119,7 +151,7 @@ class _Harness(wiring.Component):
             Assert(~(dut.alive & ~dut.verdict_valid)),
             Assert(~(dut.clipped & ~dut.summed)),
             # Whoever took nothing in the last cycle may take now: every second cycle never waits.
-            Assert(dut.offers.ready | taken | self.close | dut.lists.valid),
+            Assert(dut.offers.ready | taken | self.close),
             # Only a sum makes the next offer wait.
             Assert(~waits | dut.summed),
             Assert(~(dut.summed & ~waits)),
@@ -128,72 +160,90 @@ class _Harness(wiring.Component):
     def _structure(self, m: Module, taken) -> None:
         """Sorted, nothing twice; what the stages and the slots hold (without it, no induction)."""
         dut, places, s = self.dut, self.places, self.dut.state
-        unloading = dut.lists.valid
-        last, least = Signal.like(places[0].size), Signal.like(places[0].size)
-        m.d.comb += last.eq(Array(place.size for place in places)[self.keep - 1])
-        m.d.sync += least.eq(last)
-        for i, place in enumerate(places):
+        slots = range(dut.registers)
+        least = Signal.like(places[0].size)
+        m.d.sync += least.eq(Array(place.size for place in places)[self.keep - 1])
+        for i in slots:
+            held = s.held[i]
             m.d.comb += [
-                Assert(~place.held | (self.keep > i)),
-                Assert(unloading | (Array(s.held)[place.slot] == place.held)),
-                Assert(~place.held | (Array(dut.probes["names"])[place.slot] == place.id)),
-                Assert(unloading | ~place.held | (Array(dut.probes["values"])[place.slot]
-                                                  == Cat(place.sign, place.size))),
+                Assert(held == (s.sizes[i] != 0)),
+                Assert(~held | self.used[i]),
+                Assert(~held | (dut.probe("names", s.half, i) == s.ids[i])),
+                Assert(~held | (dut.probe("values", s.half, i)[1:] == s.sizes[i])),
             ]
-            if i:
-                m.d.comb += Assert(places[i - 1].size >= place.size)
-            for earlier in places[:i]:
-                m.d.comb += [Assert(place.slot != earlier.slot),
-                             Assert(~(place.held & earlier.held & (place.id == earlier.id)))]
+            for j in slots:
+                if i == j:
+                    continue
+                before = s.order.before(i, j)
+                m.d.comb += [
+                    Assert(~before | ~self.used[i] | (s.sizes[i] >= s.sizes[j])),
+                    Assert(before | self.used[i] | ~self.used[j]),
+                    Assert(~(held & s.held[j] & (s.ids[i] == s.ids[j]))),
+                ]
+        for order in (s.order, s.kept):
+            for i, j, k in permutations(slots, 3):
+                m.d.comb += Assert(~(order.before(i, j) & order.before(j, k) & order.before(k, i)))
         m.d.comb += [
-            Assert(~unloading | (s.held == 0)),
             Assert(~self.began | (dut.least == least)),
             Assert(s.live == (taken & (self.value_1 != 0))),
             Assert(~s.live | (s.offer.id == self.id_1) & (s.offer.sign == self.value_1[-1])
                    & (s.offer.size == Mux(self.value_1[-1], -self.value_1, self.value_1))),
             Assert(~(s.live & s.summing)),
-            Assert(~(unloading & (taken | s.summing))),
-            Assert(~s.summing | Array(s.held)[s.total.slot]),
+            Assert(~s.summing | (s.summed & s.held).any()),
+            # One slot, if any.
+            Assert((s.hits & (s.hits - 1) == 0) | ~s.live),
+            Assert((s.summed & (s.summed - 1) == 0) | ~s.summing),
         ]
         for hit, held, identity in zip(s.hits, s.held, s.ids):
             m.d.comb += Assert(~s.live | (hit == (held & (identity == s.offer.id))))
-        for i, (gone, place) in enumerate(zip(s.gone, places)):
-            before = s.gone[i - 1] if i else Const(0)
-            m.d.comb += [
-                Assert(gone | ~before),
-                # The first that goes is the one that is replaced.
-                Assert(~s.summing | ((place.slot == s.total.slot) == (gone & ~before))),
-            ]
 
     def _lists(self, m: Module) -> None:
-        """``keep`` entries, in order, held until taken; then the registers are free."""
-        dut, lists = self.dut, self.dut.lists
-        stood, payload = Signal(), Signal.like(lists.payload.as_value())
-        count = Signal.like(self.keep)
-        closed = Signal()
-        m.d.sync += [
-            stood.eq(lists.valid & ~lists.ready), payload.eq(lists.payload.as_value()),
-            closed.eq(self.close & ~lists.valid),
-        ]
-        with m.If(lists.valid & lists.ready):
-            m.d.sync += count.eq(Mux(lists.p.last, 0, count + 1))
-        m.d.comb += [
-            Assert(~stood | (lists.valid & (lists.payload.as_value() == payload))),
-            Assert(~closed | lists.valid),
-            Assert(lists.valid | (count == 0)),
-            Assert(~lists.valid | (count < self.keep)),
-            Assert(~lists.valid | (lists.p.last == (count == self.keep - 1))),
-            Assert(~lists.valid | ~dut.offers.ready),
-            Assert(~lists.valid | (dut.state.left == self.keep - count)),
-        ]
+        """What was held at ``close``: ``keep`` entries, in order, each until it is taken."""
+        dut, lists, s = self.dut, self.dut.lists, self.dut.state
+        slots = range(dut.registers)
+        kept = _Sorted(m, s.kept, self.used, "kept")
+        left, count = Signal.like(self.keep), Signal.like(self.keep)
+        entries = []
         for i, place in enumerate(self.places):
-            m.d.comb += Assert(~lists.valid | ~place.held | (count + i < self.keep))
-        first = self.places[0]
+            entry = SimpleNamespace(held=Signal(name=f"was_held_{i}"),
+                                    id=Signal.like(place.id, name=f"was_id_{i}"),
+                                    value=Signal(signed(self.value_bits), name=f"was_{i}"))
+            entries.append(entry)
+            with m.If(self.close):
+                m.d.sync += [entry.held.eq(place.held), entry.id.eq(place.id),
+                             entry.value.eq(Mux(place.sign, -place.size, place.size))]
+        with m.If(self.close):
+            m.d.sync += left.eq(self.keep)
+        with m.Elif(lists.valid & lists.ready):
+            m.d.sync += left.eq(left - 1)
         m.d.comb += [
-            Assert(~lists.valid | (lists.p.id == Mux(first.held, first.id, 0))),
-            Assert(~lists.valid | (lists.p.value == Mux(first.sign, -first.size, first.size))),
+            count.eq(self.keep - left), Assert(left <= self.keep), Assert(s.left == left),
+            Assert(lists.valid == (left != 0)),
+            Assert(~lists.valid | (lists.p.last == (left == 1))),
         ]
-        m.d.comb += Cover(lists.valid & lists.ready & lists.p.last & first.held
+        with m.If(lists.valid):
+            now = Array(Cat(entry.held, entry.id, entry.value) for entry in entries)[count]
+            held, identity, value = now[0], now[1:1 + self.id_bits], now[1 + self.id_bits:]
+            m.d.comb += [
+                Assert(lists.p.id == Mux(held, identity, 0)),
+                Assert(lists.p.value.as_unsigned() == Mux(held, value, 0)),
+            ]
+        for slot in slots:
+            # What the other half holds, by slot.
+            half, position = ~s.half, kept.position[slot]
+            size = dut.probe("values", half, slot)[1:]
+            mine = Signal(signed(self.value_bits), name=f"kept_value_{slot}")
+            m.d.comb += mine.eq(Mux(dut.probe("values", half, slot)[0], -size, size))
+            for i, entry in enumerate(entries):
+                here = lists.valid & self.used[slot] & (position == i)
+                m.d.comb += [
+                    Assert(~here | (s.full[slot] == entry.held)),
+                    Assert(~here | ~entry.held | (dut.probe("names", half, slot) == entry.id)),
+                    Assert(~here | ~entry.held | (mine == entry.value)),
+                    Assert(~here | (s.gone[slot] == (count > i))),
+                ]
+            m.d.comb += Assert(~lists.valid | self.used[slot] | s.gone[slot])
+        m.d.comb += Cover(lists.valid & lists.ready & lists.p.last & entries[-1].held
                           & (self.keep == dut.registers))
 
     def _held(self, m: Module, identity, name: str):
@@ -219,7 +269,7 @@ class _Harness(wiring.Component):
 class Sums(_Harness):
     """Any offers: of any id, what is held is the clamped sum of its offers since it entered.
 
-    And it leaves only by a sum of zero, by a list's unloading, or, being the last of a full list,
+    And it leaves only by a sum of zero, by ``close``, or, being the last of a full list,
     by an offer that is larger.
     """
 
@@ -243,7 +293,7 @@ class Sums(_Harness):
         m.d.sync += [adding.eq(mine & held), expected.eq(value), entered.eq(0),
                      clips.eq(mine & held & ((total > limit) | (total < -limit))),
                      pending.eq(Mux(total > limit, limit, Mux(total < -limit, -limit, total)))]
-        with m.If(dut.lists.valid & dut.lists.ready & held & (place == 0)):
+        with m.If(self.close):
             m.d.sync += expected.eq(0)
         with m.Elif(adding):
             m.d.sync += expected.eq(pending)
@@ -252,7 +302,9 @@ class Sums(_Harness):
             m.d.sync += [expected.eq(Mux(enters, self.value_1, 0)), entered.eq(enters)]
         with m.Elif(evicts):
             m.d.sync += expected.eq(0)
-        was_mine = Signal()
+        was_mine, my_sum = Signal(), Signal()
+        m.d.comb += my_sum.eq(any_of(summed & (identity == self.the_id) for summed, identity in zip(
+            dut.state.summed, dut.state.ids)))
         m.d.sync += was_mine.eq(mine)
         m.d.comb += [
             Assert(value == expected),
@@ -261,12 +313,11 @@ class Sums(_Harness):
             Assert(~was_mine | (dut.summed == adding)),
             Assert(~adding | was_mine & (dut.clipped == clips)),
             # The sum that enters now, for the induction.
-            Assert(~adding | (Array(dut.state.ids)[dut.state.total.slot] == self.the_id)),
+            Assert(~adding | my_sum),
             Assume(~self.distinct),
             Assert(~adding | (Mux(dut.state.total.sign, -dut.state.total.size,
                                   dut.state.total.size) == pending)),
-            Assert(adding == (dut.state.summing
-                              & (Array(dut.state.ids)[dut.state.total.slot] == self.the_id))),
+            Assert(adding == (dut.state.summing & my_sum)),
         ]
         full = last.held & (keep == dut.registers)
         m.d.comb += [
@@ -294,8 +345,7 @@ class Largest(_Harness):
         ids = (self.the_id, self.other_id)
         m.d.comb += [Assume(self.the_id != self.other_id),
                      Assume(~(self.valid & seen.bit_select(self.offered, 1)))]
-        over = dut.lists.valid
-        with m.If(over):
+        with m.If(self.close):
             m.d.sync += [seen.eq(0), offered.eq(0), first.eq(0)]
         with m.Elif(self.take):
             m.d.sync += seen.bit_select(self.offered, 1).eq(1)
@@ -310,27 +360,27 @@ class Largest(_Harness):
         last = self._last()
         m.d.comb += [
             # Every held id was seen; a sum never happens.
-            *(Assert(over | ~place.held | seen.bit_select(place.id, 1)) for place in self.places),
-            Assert(over | ~self.taken | seen.bit_select(self.id_1, 1)),
+            *(Assert(~place.held | seen.bit_select(place.id, 1)) for place in self.places),
+            Assert(~self.taken | seen.bit_select(self.id_1, 1)),
             Assert(~dut.state.summing),
-            *(Assert(over | ~dut.state.live | ~(place.held & (place.id == self.id_1)))
+            *(Assert(~dut.state.live | ~(place.held & (place.id == self.id_1)))
               for place in self.places),
             Assert(~self.taken | (self.id_1 != self.the_id) | ~offered[0]),
             Assert(~self.taken | (self.id_1 != self.other_id) | ~offered[1]),
-            *(Assert(over | ~offered[i] | seen.bit_select(identity, 1))
+            *(Assert(~offered[i] | seen.bit_select(identity, 1))
               for i, identity in enumerate(ids)),
             # Held with what it was offered with.
-            Assert(over | ~held | offered[0] & (size == values[0])),
-            Assert(over | ~other_held | offered[1] & (other_size == values[1])),
+            Assert(~held | offered[0] & (size == values[0])),
+            Assert(~other_held | offered[1] & (other_size == values[1])),
             # Not held: the list is full, and nothing in it is smaller.
-            Assert(over | ~offered[0] | held | last.held & (last.size >= values[0])),
-            Assert(over | ~offered[1] | other_held | last.held & (last.size >= values[1])),
+            Assert(~offered[0] | held | last.held & (last.size >= values[0])),
+            Assert(~offered[1] | other_held | last.held & (last.size >= values[1])),
             # Equals: the first offered comes first, and stays.
             Assert(~first | offered[0]), Assert(first | (offered != 0b01)),
-            Assert(over | ~(held & other_held & (size == other_size))
+            Assert(~(held & other_held & (size == other_size))
                    | (first == (place < other_place))),
-            Assert(over | ~(offered.all() & held & ~other_held & (size == values[1])) | first),
-            Assert(over | ~(offered.all() & ~held & other_held & (other_size == values[0]))
+            Assert(~(offered.all() & held & ~other_held & (size == values[1])) | first),
+            Assert(~(offered.all() & ~held & other_held & (other_size == values[0]))
                    | ~first),
             Cover(offered.all() & held & ~other_held & (size == values[1]) & first
                   & (keep == dut.registers)),
