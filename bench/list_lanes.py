@@ -41,7 +41,9 @@ _SPENT = ("TOP", "SRT", "SCT")
 def config_of(topers: int) -> Config:
     """The preset with so many topers, and at least its list memory."""
     base = preset(_PRESET)
-    entries = base.list_entries
+    if topers == base.toper_lanes:
+        return base
+    entries = 1
     while topers * entries < base.toper_lanes * base.list_entries:
         entries *= 2
     return dataclasses.replace(base, name=f"{_PRESET}_{topers}", toper_lanes=topers,

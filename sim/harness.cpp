@@ -102,6 +102,8 @@ struct Harness {
         top->eval();
     }
     ~Harness() {
+        // The model's scopes are taken from the thread's context, which may be another's by now.
+        Verilated::threadContextp(context.get());
 #if VM_TRACE
         if (trace) trace->close();
 #endif

@@ -96,3 +96,12 @@ def test_trace(model: Model, tmp_path: Path) -> None:
     assert path.stat().st_size == size
     with pytest.raises(SimulationError, match=r"^no trace in .*: it cannot be written, or"):
         model.trace(tmp_path / "missing" / "wave.vcd")
+
+
+def test_models_end_in_any_order(tiny_library: Path) -> None:
+    """Also one that was not looked at since another of its thread ended."""
+    one, other = Model(tiny_library, ddr_bytes=4096), Model(tiny_library, ddr_bytes=4096)
+    other.close()
+    one.close()
+    with Model(tiny_library, ddr_bytes=4096) as model:
+        model.reset()
