@@ -258,7 +258,8 @@ class _Bench:
         folder.mkdir(parents=True, exist_ok=True)
         text = _verilog(block, config, name)
         digest = _digest(text, *(model.read_text() for model in primitives.MODELS), _SCRIPT,
-                         str(block.period), _version(), _waivers().read_text())
+                         str(block.period), _version(), _waivers().read_text(),
+                         *([block.flow] if block.flow else []))
         cached = known.get("verilog") == digest and netlist.is_file()
         _replace(verilog, text)
         if not cached:
@@ -285,6 +286,8 @@ class _Bench:
         script = _SCRIPT.format(name=name, flatten="" if block is WHOLE else "-flatten",
                                 models=" ".join(model.name for model in primitives.MODELS),
                                 period=block.period)
+        if block.flow:
+            script = f"scratchpad -copy abc9.script.{block.flow} abc9.script; {script}"
         # Yosys, as WebAssembly, sees only what lies below the folder that it runs in.
         with tempfile.TemporaryDirectory(dir=self._folder) as work:
             text = (self._folder / f"{name}.v").read_text()

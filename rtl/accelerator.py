@@ -78,10 +78,14 @@ class Accelerator(wiring.Component):
         ]
         # Counters of the program that runs or ran last.
         cycles, stalled, busy = Signal(64), Signal(32), Signal(32)
+        # In two halves: the upper one follows a cycle later.
+        carry = Signal()
+        m.d.sync += [carry.eq(sequencer.running & cycles[:32].all()),
+                     cycles[32:].eq(cycles[32:] + carry)]
         with m.If(sequencer.clear):
-            m.d.sync += [cycles.eq(0), stalled.eq(0), busy.eq(0)]
+            m.d.sync += [cycles.eq(0), carry.eq(0), stalled.eq(0), busy.eq(0)]
         with m.Elif(sequencer.running):
-            m.d.sync += [cycles.eq(cycles + 1),
+            m.d.sync += [cycles[:32].eq(cycles[:32] + 1),
                          stalled.eq(stalled + (sequencer.waiting & ~engine.busy)),
                          busy.eq(busy + engine.busy)]
         m.d.comb += [

@@ -36,8 +36,13 @@ _POST_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
 _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 
 
+#: Bits of a long counter's lower half: a sample's loss, and a carry chain at most.
+_HALF = 48
+
+
 def _count_ones(m: Module, bits: Value, name: str) -> Signal:
-    """Number of ones in ``bits``, two cycles later."""
+    """Number of ones in ``bits``, three cycles later."""
+    bits = delay(m, bits, 1, name)
     parts = []
     for first in range(0, len(bits), 18):
         part = Signal(range(19), name=f"{name}_{first // 18}", reset_less=True)
@@ -423,8 +428,14 @@ class Engine(wiring.Component):
         for name in SATURATIONS:
             counter = getattr(self, f"sat_{name}")
             m.d.sync += counter.eq(counter + steps[name])
+        # In two halves, so that no carry is longer than an adder of the part's.
+        low = Signal(_HALF + 1)
+        m.d.comb += low.eq(self.loss[:_HALF] + loss.loss_add)
+        carry = Signal()
+        m.d.sync += [carry.eq(loss.loss_valid & low[-1]),
+                     self.loss[_HALF:].eq(self.loss[_HALF:] + carry)]
         with m.If(loss.loss_valid):
-            m.d.sync += [self.loss.eq(self.loss + loss.loss_add),
+            m.d.sync += [self.loss[:_HALF].eq(low),
                          self.correct.eq(self.correct + loss.hit),
                          self.samples.eq(self.samples + 1)]
         # Which samples have errors.
@@ -446,7 +457,7 @@ class Engine(wiring.Component):
         with m.If(self.loss_over):
             m.d.sync += self.max_error.eq(loss.max_error)
         with m.If(self.clear):
-            m.d.sync += [self.loss.eq(0), self.correct.eq(0), self.samples.eq(0),
+            m.d.sync += [self.loss.eq(0), carry.eq(0), self.correct.eq(0), self.samples.eq(0),
                          self.max_error.eq(0),
                          *(getattr(self, f"sat_{name}").eq(0) for name in SATURATIONS)]
 

@@ -61,8 +61,10 @@ class ListGroup(wiring.Component):
         base = Signal(self._entry_bits)
         left = [Signal(topers, name=f"left_{row}") for row in range(rows)]
         sorts = self.kind == Job.SRT
+        tiles_less = Signal(12, reset_less=True)
+        m.d.sync += tiles_less.eq(self.tiles - 1)
         m.d.comb += [
-            self.last_tile.eq(self.tile_number + 1 == self.tiles),
+            self.last_tile.eq(self.tile_number == tiles_less),
             width.eq(Mux(self.last_tile, self.width, config.lanes)),
             self.any.eq(Cat(left).any()),
         ]

@@ -151,8 +151,10 @@ class ListOffers(wiring.Component):
     def _elaborate_issue(self, m: Module, masks) -> None:
         config, job = self.config, self.job
         layout = offer_layout(config)
+        # With each source, the number of its next offers less one: it is long to find.
+        ahead, rest = Signal(layout["entry"].shape), Signal(layout["entry"].shape)
         m.submodules.queue = queue = SyncFIFOBuffered(
-            width=layout.size, depth=config.queue_entries)
+            width=layout.size + len(ahead), depth=config.queue_entries)
         waiting, pushed = Signal(layout), Signal(layout)
         # The generator: own list, or the shared one's entries; then the live inputs.
         first, inputs, kind = Signal(), Signal(), Signal(Source)
@@ -163,7 +165,7 @@ class ListOffers(wiring.Component):
         unfinished = Signal(range(config.queue_entries + 2))
         push, finished, last = Signal(), Signal(), Signal()
         both = masks.data == 3
-        old, burst = data.View(layout, queue.r_data), Signal.like(entry)
+        old, burst = data.View(layout, queue.r_data[:layout.size]), Signal.like(entry)
         following_entry, decides = Signal.like(entry), Signal()
 
         def length(kind):
@@ -174,8 +176,8 @@ class ListOffers(wiring.Component):
             odd.eq(Mux(both, entry[0], masks.data[1])),
             # A source that waits offers as many entries as it has offered before.
             following_entry.eq(old.entry + burst),
-            decides.eq((burst + 1 >= old.entry) | (following_entry + 1 == length(old.kind))),
-            waiting.eq(queue.r_data), waiting.entry.eq(following_entry),
+            decides.eq(burst == queue.r_data[layout.size:]),
+            waiting.eq(old), waiting.entry.eq(following_entry),
             generating.eq(first | inputs), found.eq(position != self._count),
             self.loading.eq(first & (kind == Source.SHARED)),
             allowed.eq((in_flight != IN_FLIGHT) | self.loading),
@@ -226,7 +228,10 @@ class ListOffers(wiring.Component):
             finished.eq(decided & ~push),
             pushed.eq(self.judged), pushed.alive.eq(self.alive),
             pushed.entry.eq(self.judged.entry + 1),
-            queue.w_en.eq(push), queue.w_data.eq(pushed),
+            # Until it is through, or has offered as many again.
+            rest.eq(length(self.judged.kind) - self.judged.entry - 2),
+            ahead.eq(Mux(rest < self.judged.entry, rest, self.judged.entry)),
+            queue.w_en.eq(push), queue.w_data.eq(Cat(pushed, ahead)),
             self.idle.eq(~generating & (unfinished == 0)),
         ]
         counted = self.issue & ~shared
