@@ -130,8 +130,8 @@ PRESETS = {
         target_beats=64, logit_pairs=512, bias_pairs=256, toper_lanes=4, list_entries=1024),
     "pynq_z2": Config(
         name="pynq_z2", lanes=100, weight_words=1024, rows=512, pairs=4096, input_beats=4096,
-        target_beats=512, logit_pairs=512, bias_pairs=512, toper_lanes=4,
-        list_entries=1024),
+        target_beats=512, logit_pairs=512, bias_pairs=512, program_words=512,
+        toper_lanes=4, list_entries=1024),
 }
 
 
