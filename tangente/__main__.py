@@ -1,0 +1,19 @@
+"""The program ``tangente``: the host's command line, and the boards' command beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tangente.boards import command
+from tangente.host import cli
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """As :func:`tangente.host.cli.main`, with every command."""
+    return cli.main(argv, [command])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
