@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from tangente.host.activity import measure_activity, plot
-from tangente.host.options import Options
 
 from .cycles import PROGRAMS, options_of, program_dataset
 
@@ -69,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         if args.only and name not in args.only:
             continue
         program = PROGRAMS[name]
-        options: Options = options_of(program)
+        options = options_of(program)
         activity = measure_activity(
             options, program_dataset(program, args.data), batches=args.batches, draw=True,
             report=lambda line, name=name: print(f"{name}: {line}", file=sys.stderr, flush=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +18,7 @@ from .state import State
 __all__ = ["ListTensor"]
 
 
-class ListTensor:
+class ListTensor(abc.ABC):
     """One tensor instruction: registers ``r``, flags, state; those on lists.
 
     The other instructions, and the operands that all have, are :mod:`tangente.golden.tensor`'s.
@@ -39,24 +41,30 @@ class ListTensor:
     # --- of all instructions --------------------------------------------------------------------
 
     @property
+    @abc.abstractmethod
     def code_mask(self) -> int:
-        raise NotImplementedError
+        """The bits of a slot that hold the code."""
 
     @property
+    @abc.abstractmethod
     def half_code(self) -> int:
-        raise NotImplementedError
+        """What is added to a code: ASYMM's half."""
 
+    @abc.abstractmethod
     def words(self) -> npt.NDArray[np.int16]:
-        raise NotImplementedError
+        """The words of the stored matrix, (words, 2 x lanes)."""
 
+    @abc.abstractmethod
     def slopes(self, width: int) -> Integers:
-        raise NotImplementedError
+        """The slopes of the ``width`` activations at G_BASE, (width,)."""
 
+    @abc.abstractmethod
     def rule(self) -> tuple[update.Form, int | None]:
-        raise NotImplementedError
+        """The update rule, and the generator's state, advanced, if it takes random bits."""
 
+    @abc.abstractmethod
     def count(self, name: str, number: int) -> None:
-        raise NotImplementedError
+        """Add ``number`` to the saturations of ``name``."""
 
     # --- weight registers -----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit_bench import UnitBench
 
-from tangente.rtl.ram import Ram
+from tangente.rtl.ram import DualRam, Ram
 
 DEPTH = 16
 SHAPES = ((24, 8), (24, 24), (12, 1))
@@ -53,12 +53,63 @@ def test_against_an_array(shape: tuple[int, int], addresses: int, length: int, s
         data = generator.getrandbits(width)
         cycles.append((read, enable, write, data))
         expected.append(memory[read])
-        mask = sum(((1 << granularity) - 1) << granularity * i
-                   for i in range(width // granularity) if enable >> i & 1)
-        memory[write] = memory[write] & ~mask | data & mask
+        memory[write] = _written(memory[write], enable, data, granularity, width)
     assert unit.run(cycles) == expected
 
 
 def test_granularity_must_divide() -> None:
     with pytest.raises(ValueError, match=r"^granularity must divide the width 24, not 5$"):
         Ram(24, 16, 5)
+
+
+class DualRamBench(UnitBench):
+    """Likewise of a second writer: (address of the first port, load, its data, second port's)."""
+
+    async def task(self, ctx, cycles: list[tuple[int, ...]]) -> list[int]:
+        dut, seen = self.dut, []
+        for first, load, loaded, enable, write, data in [
+                *cycles, *[(0, 0, 0, 0, 0, 0)] * DualRam.LATENCY]:
+            ctx.set(dut.read_address, first)
+            ctx.set(dut.load_enable, load)
+            ctx.set(dut.load_data, loaded)
+            ctx.set(dut.write_enable, enable)
+            ctx.set(dut.write_address, write)
+            ctx.set(dut.write_data, data)
+            seen.append(ctx.get(dut.read_data))
+            await ctx.tick()
+        return seen[DualRam.LATENCY:]
+
+
+@functools.cache
+def dual_bench(width: int, granularity: int) -> tuple[DualRamBench, list[int]]:
+    return DualRamBench(DualRam(width, DEPTH, granularity)), [0] * DEPTH
+
+
+def _written(word: int, enable: int, data: int, granularity: int, width: int) -> int:
+    mask = sum(((1 << granularity) - 1) << granularity * i
+               for i in range(width // granularity) if enable >> i & 1)
+    return word & ~mask | data & mask
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(shape=st.sampled_from(SHAPES), addresses=st.integers(2, DEPTH), length=st.integers(1, 40),
+       seed=st.integers(0, 1 << 32))
+def test_two_writers(shape: tuple[int, int], addresses: int, length: int, seed: int) -> None:
+    """Either port's write is seen by later reads, the other units of the word stay, and a read
+    beside its own port's write gives the old word."""
+    width, granularity = shape
+    unit, memory = dual_bench(*shape)
+    generator = random.Random(seed)
+    units = width // granularity
+    cycles, expected = [], []
+    for _ in range(length):
+        # The ports never write the same word at once.
+        first, write = generator.sample(range(addresses), 2)
+        load, enable = (generator.choice((0, generator.getrandbits(units), (1 << units) - 1))
+                        for _ in range(2))
+        loaded, data = generator.getrandbits(width), generator.getrandbits(width)
+        cycles.append((first, load, loaded, enable, write, data))
+        expected.append(memory[first])
+        memory[first] = _written(memory[first], load, loaded, granularity, width)
+        memory[write] = _written(memory[write], enable, data, granularity, width)
+    assert unit.run(cycles) == expected

@@ -263,6 +263,7 @@ class _Harness(wiring.Component):
         return SimpleNamespace(size=size, held=size != 0)
 
     def _promises(self, m: Module) -> None:
+        """What is to be proved."""
         raise NotImplementedError
 
 
