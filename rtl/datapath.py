@@ -369,19 +369,20 @@ class Datapath(wiring.Component):
             self.slot_clipped.eq(Mux(self.weight_write0 | self.weight_write1,
                                      units.slot_clipped & self.slot_lanes, 0)),
         ]
-        slot1 = at(stage.SLOT_WRITE + 1)
         # A scattered update's one lane: it stands for both halves' writes.
         lane, all_lanes = Signal(config.lanes, reset_less=True), Const(-1, config.lanes)
-        early_lane = at(stage.SLOT_WRITE)
-        with m.If(early_lane.valid):
-            m.d.sync += lane.eq(1 << early_lane.lane)
+        slot0 = at(stage.SLOT_WRITE)
+        with m.If(slot0.valid):
+            m.d.sync += lane.eq(1 << slot0.lane)
         m.d.comb += [
             self.slot_lanes.eq(Mux(is_kind[Kind.SCATTER], lane, all_lanes)),
             self.values.eq(units.values), self.values_clipped.eq(units.value_clipped),
         ]
-        m.d.comb += self.written.eq(
-            used & ~self.reset_job
-            & Mux(self.updates, slot1.valid & slot1.final, row1.valid & row1.final))
+        # Half 1 is written a cycle later.
+        writes_last = Signal()
+        m.d.sync += writes_last.eq(used & ~self.reset_job & Mux(
+            self.updates, slot0.valid & slot0.final, row0.valid & row0.final))
+        m.d.comb += self.written.eq(writes_last & ~self.reset_job)
 
     def _elaborate_sums(self, m: Module, is_kind, drained, issue, at) -> None:
         config = self.config

@@ -323,13 +323,16 @@ class Loss(wiring.Component):
         # The steps, two bits a cycle, never stop; the quotient is taken when it is complete.
         remainder = Signal(signed(bits + 1))
         quotient, self._reciprocal = Signal(_RECIPROCAL_BITS), Signal(_RECIPROCAL_BITS + 1)
-        steps, left = [], remainder
-        for i in (0, 1):
-            positive, after = ~left[-1], Signal(signed(bits + 1), name=f"remainder_{i + 1}")
-            m.d.comb += after.eq(Cat(positive, left)
-                                 + (Cat(divisor, Const(0, 1)) ^ positive.replicate(bits + 1)))
-            steps.append(~after[-1])
-            left = after
+        # Of the second step both outcomes are ready when the first one's sign is.
+        first, second = (Signal(signed(bits + 1), name=f"remainder_{i}") for i in (1, 2))
+        positive, less, more = ~remainder[-1], Signal.like(second), Signal.like(second)
+        m.d.comb += [
+            first.eq(Cat(positive, remainder)
+                     + (Cat(divisor, Const(0, 1)) ^ positive.replicate(bits + 1))),
+            less.eq((first << 1) - divisor), more.eq((first << 1) + divisor),
+            second.eq(Mux(first[-1], more, less)),
+        ]
+        steps, left = [~first[-1], ~second[-1]], second
         m.d.sync += [remainder.eq(left), quotient.eq(Cat(*reversed(steps), quotient))]
         with m.If(ended[0]):
             # 2^31 less its lowest 16 bits, which the steps bring down: below any sum.

@@ -150,7 +150,7 @@ class Decoder(wiring.Component):
             below.eq(Mux(self.value, self.shift,
                          Mux(self.shift[4], _FAR, _NEAR) + Mux(event, 0, unit_shift))),
         ]
-        ones = (Const(1, 64) << below)[:lfsr.PLACES + 1] - 1
+        ones = Cat(below > place for place in range(lfsr.PLACES))
         chance = self.update & self.stochastic
         m.d.sync += [
             start.used.eq(self.update | self.value),
