@@ -72,13 +72,13 @@ def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, fu
     queue = np.empty(total, np.int64)
     head = tail = 0
     credits, read, now, left = _QUEUE, 0, first, 0
-    held, current, tile, busy = False, -1, 0, 0
+    held, current, tile, busy, folds = False, -1, 0, 0, False
     while True:
         # What the registers hold, and what follows from it in this cycle.
         arrives = arriving[now % _ARRIVES]
         reads = read if read < total and credits > 0 else -1
-        over = False
-        if held:
+        over = ended = False
+        if held and not folds:
             last = left <= 1 and ends[current]
             wanted = rest if tile == tiles - 1 else full
             if last:
@@ -88,7 +88,7 @@ def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, fu
                 if last:
                     _accept(accepted, announced, now, wanted, _DRAIN_FIRST + _SCANNED, gap)
                     announced += wanted
-                    busy = wanted
+                    busy, ended = wanted, True
                     tile = tile + 1 if tile + 1 < tiles else 0
                     if announced == accepted.size:
                         return now, accepted[announced - 1]
@@ -112,7 +112,7 @@ def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, fu
             read += 1
             credits -= 1
         arriving[now % _ARRIVES] = reads
-        busy = max(busy - 1, 0)
+        busy, folds = max(busy - 1, 0), ended
         now += 1
 
 
@@ -241,7 +241,8 @@ def drained(first: int, inner: int, sums: int, tiles: int, full: int, rest: int,
         wanted = rest if i % tiles == tiles - 1 else full
         last += inner
         if i:
-            last = max(last, before)
+            # The sum before it is folded.
+            last = max(last + 1, before)
         if announced + wanted > CREDITS:
             last = max(last, accepted[announced + wanted - CREDITS - 1] + 1)
         _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap)

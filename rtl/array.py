@@ -51,6 +51,8 @@ class MacArray(wiring.Component):
     random, starting : In, 64 and 1. The mixed word of half 0's operands; they start a sum. Both a
         cycle earlier where half 1's operands stand with half 0's.
     start : In. See :class:`tangente.rtl.rule.StartRule`.
+    fold : In. Half 1's sums become those of both halves, a cycle after their last product of which
+        half 0's operands came two cycles ago; neither half has a product instead.
     signs : In. Products are subtracted in the lanes whose random bit at place 0 is set; stable
         while a job runs.
     slots0, slots1 : Out, lanes x 16. The masked word of each half.
@@ -71,7 +73,7 @@ class MacArray(wiring.Component):
             }
         super().__init__(members | {
             "row": In(lanes * bits), "use_row": In(1), "use_slope": In(1), "random": In(64),
-            "starting": In(1), "start": In(StartRule()), "signs": In(1)})
+            "starting": In(1), "start": In(StartRule()), "signs": In(1), "fold": In(1)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -79,6 +81,7 @@ class MacArray(wiring.Component):
         starts = self._elaborate_starts(m)
         subtracts = self._elaborate_signs(m)
         rows = self._elaborate_rows(m)
+        fold, below = delay(m, self.fold, DSP48E1.CONTROL, "fold"), []
         for half in (0, 1):
             control = getattr(self, f"control{half}")
             words = getattr(self, f"words{half}")
@@ -102,9 +105,12 @@ class MacArray(wiring.Component):
                     dsp.c.eq(starts[half][lane]),
                     dsp.clear.eq(clear), dsp.enable.eq(enable),
                     dsp.subtract.eq(subtracts[half][lane]),
+                    dsp.fold.eq(fold if half else 0), dsp.below.eq(below[lane] if half else 0),
                     getattr(self, f"sums{half}_{lane}").eq(dsp.p),
                     getattr(self, f"ties{half}")[lane].eq(dsp.tie),
                 ]
+                if not half:
+                    below.append(dsp.above)
         return m
 
     def _elaborate_rows(self, m: Module) -> list[list[Signal]]:
@@ -187,8 +193,8 @@ class MacArray(wiring.Component):
         return starts
 
 
-def pick(m: Module, values: list, index: Signal, name: str):
-    """``values[index]``, registered twice: within groups of four, one LUT a bit; then of them."""
+def pick(m: Module, values: list, index: Signal, name: str, *, registered: bool = True):
+    """``values[index]``, registered within groups of four, one LUT a bit; then, if so, of them."""
     high = Signal(range(max(2, -(-len(values) // 4))), name=f"{name}_high", reset_less=True)
     m.d.sync += high.eq(index[2:])
     groups = []
@@ -198,6 +204,8 @@ def pick(m: Module, values: list, index: Signal, name: str):
         groups.append(part)
     while len(groups) > 1:
         groups, high = _fours(groups, high), high[2:]
+    if not registered:
+        return groups[0]
     result = Signal.like(values[0], name=f"{name}_picked", reset_less=True)
     m.d.sync += result.eq(groups[0])
     return result

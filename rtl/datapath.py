@@ -231,7 +231,9 @@ class Datapath(wiring.Component):
         ]
         wiring.connect(m, decoder.start, array.start)
         only_d = self.updates | is_kind[Kind.MVR] | is_kind[Kind.DEEP] | signs
-        m.d.comb += array.signs.eq(signs)
+        summed = at(stage.OPERANDS + 2)
+        m.d.comb += [array.signs.eq(signs), array.fold.eq(
+            summed.valid & summed.last & (is_kind[Kind.MVA] | is_kind[Kind.MVR]))]
         for half in (0, 1):
             control = getattr(array, f"control{half}")
             operand = self._lagging(at, stage.OPERANDS, half)
@@ -391,14 +393,15 @@ class Datapath(wiring.Component):
         for half in (0, 1):
             for lane in range(config.lanes):
                 total = getattr(self.array, f"sums{half}_{lane}")
-                m.d.comb += [getattr(reducer, f"sums{half}_{lane}").eq(total),
-                             getattr(drain, f"sums{half}_{lane}").eq(total)]
-        finished = at(stage.SUM)
+                m.d.comb += getattr(reducer, f"sums{half}_{lane}").eq(total)
+                if half:
+                    m.d.comb += getattr(drain, f"sums_{lane}").eq(total)
+        finished, folded = at(stage.SUM), at(stage.CAPTURED)
         m.d.comb += [
             reducer.valid.eq(finished.valid & is_kind[Kind.MVD]),
             reducer.first.eq(finished.first), reducer.last.eq(finished.last),
-            drain.capture.eq(finished.valid & finished.last & drained),
-            drain.pairs.eq(finished.target), drain.reset_job.eq(self.reset_job),
+            drain.capture.eq(folded.valid & folded.last & drained),
+            drain.pairs.eq(folded.target), drain.reset_job.eq(self.reset_job),
         ]
         leaving = [issue.done]
         for stage_number in range(EMPTIED):

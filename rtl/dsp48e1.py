@@ -19,7 +19,7 @@ _MULTIPLICAND = 25
 
 
 class DSP48E1(wiring.Component):
-    """One DSP48E1: ``p <= (c if clear else p) +- (d if only_d else a + d) * b``.
+    """One DSP48E1: ``p <= (c if clear else p) +- (d if only_d else a + d) * b``; or ``p + below``.
 
     The operands of one product are presented in cycle t; what is done with it (``c``, ``clear``,
     ``enable``, ``subtract``) in cycle t + :data:`CONTROL`, because these registers stand behind the
@@ -50,6 +50,9 @@ class DSP48E1(wiring.Component):
     clear : unsigned(1), In. This product starts a new sum, from ``c``. Not without ``enable``.
     enable : unsigned(1), In. Low: ``p`` keeps its value.
     subtract : unsigned(1), In. Subtract the product; with ``enable``.
+    fold : unsigned(1), In. Instead of a product ``below`` is added; without ``enable``.
+    below : signed(48), In. ``above`` of the DSP48E1 beneath it in its column, and of no other.
+    above : signed(48), Out. ``p``, by the cascade (PCOUT to PCIN).
     p : signed(48), Out. The sum.
     tie : unsigned(1), Out. See above.
     """
@@ -67,6 +70,9 @@ class DSP48E1(wiring.Component):
     clear: In(1)
     enable: In(1)
     subtract: In(1)
+    fold: In(1)
+    below: In(signed(48))
+    above: Out(signed(48))
     p: Out(signed(48))
     tie: Out(1)
 
@@ -87,20 +93,21 @@ class DSP48E1(wiring.Component):
         p = register("p_q", total)
         multiplicand = register("ad", (Mux(only_d, 0, a) + d)[:_MULTIPLICAND].as_signed())
         product = register("m", multiplicand * register("b2", register("b1", self.b)))
-        c, clear, enable, subtract = (
+        c, clear, enable, subtract, fold = (
             register(f"{name}_q", getattr(self, name))
-            for name in ("c", "clear", "enable", "subtract"))
-        start, change = Mux(clear, c, p), Mux(enable, product, 0)
+            for name in ("c", "clear", "enable", "subtract", "fold"))
+        start, change = Mux(clear, c, p), Mux(enable, product, Mux(fold, self.below, 0))
         m.d.comb += [total.eq(Mux(subtract, start - change, start + change)), self.p.eq(p),
-                     self.tie.eq(register(
+                     self.above.eq(p), self.tie.eq(register(
                          "found", (total.as_unsigned() | ~Cat(Const(3, 2), c[:46])).all()))]
         return m
 
     def _instance(self) -> Module:
         m = Module()
 
-        # OPMODE (UG479 tables 2-7 to 2-9): X, Y = M or 0; Z = P or C.
-        opmode = Cat(self.enable, Const(0, 1), self.enable, Const(0, 1), self.clear, Const(1, 2))
+        # OPMODE (UG479 tables 2-7 to 2-9): X, Y = M or 0, Z = P or C; to fold X = P, Z = PCIN.
+        opmode = Cat(self.enable, self.fold, self.enable, Const(0, 1), self.clear | self.fold,
+                     ~self.fold, Const(0, 1))
 
         enables = ("A2", "AD", "ALUMODE", "B1", "B2", "C", "CARRYIN", "CTRL", "D", "INMODE", "M",
                    "P")
@@ -135,8 +142,9 @@ class DSP48E1(wiring.Component):
             i_BCIN=Const(0, 18),
             i_CARRYCASCIN=Const(0, 1),
             i_MULTSIGNIN=Const(0, 1),
-            i_PCIN=Const(0, 48),
+            i_PCIN=self.below,
             o_P=self.p,
+            o_PCOUT=self.above,
             o_PATTERNDETECT=self.tie,
         )
         return m

@@ -71,7 +71,8 @@ class Issue(wiring.Component):
         OWN   pairs of P, tiles, 1            no sum
         DEEP  pairs of P, deep tiles, live Q  sum over the inner loop
 
-    The end of a sum waits without ``drain_ready`` (MVA, MVR) or without ``credit`` (MVD). Sums that
+    The end of a sum waits without ``drain_ready`` (MVA, MVR) or without ``credit`` (MVD). In the
+    cycle after it MVA and MVR issue nothing: the halves' sums are added. Sums that
     the lane unit takes (UPD, OWN, DEEP) end at least two cycles apart, one for each half.
 
     MVA, and UPD where :func:`tangente.golden.flow.scanned_update` says so, leave out what is zero:
@@ -214,8 +215,9 @@ class Issue(wiring.Component):
         last, wait, spaced = Signal(), Signal(), Signal()
         m.d.comb += [
             last.eq(end_inner),
+            # After its last product a sum that is drained is folded.
             wait.eq(last & (drained & ~self.drain_ready | is_kind[Kind.MVD] & ~self.credit
-                            | summed_by_lane_unit & ~spaced)),
+                            | summed_by_lane_unit & ~spaced) | drained & ~spaced),
         ]
         running, dense = Signal(), Signal(Uop)
         scalar_now = Signal(signed(config.element_bits), reset_less=True)

@@ -289,10 +289,13 @@ class Scanner(wiring.Component):
         # What is left of it after the next pair; so that the end shows in the same cycle.
         rest, turn = Signal(GROUP), Signal(GROUP)
         empties, ends, go, over, load = Signal(), Signal(), Signal(), Signal(), Signal()
+        # After its last product a sum is folded.
+        folds = Signal()
+        m.d.sync += folds.eq(go & ends)
         m.d.comb += [
             turn.eq(Mux(load, read.data.live, rest)),
             empties.eq(rest == 0), ends.eq(empties & current.ends),
-            go.eq(held & ~(ends & self.hold) & ~self.update), over.eq(go & empties),
+            go.eq(held & ~(ends & self.hold) & ~self.update & ~folds), over.eq(go & empties),
             load.eq((over | ~held) & (waiting != 0)),
         ]
         m.d.sync += [

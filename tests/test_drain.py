@@ -13,14 +13,14 @@ from unit_bench import UnitBench
 from tangente.golden.config import preset
 from tangente.rtl.drain import Drain
 
-#: 4095 products of a 16-bit code and an element, over both halves.
-EXTREME = 32768 * 255 * 2047
+#: 4095 products of a 16-bit code and an element.
+EXTREME = 32768 * 255 * 4095
 
 
 class DrainBench(UnitBench):
     """Plays issue unit and array."""
 
-    async def task(self, ctx, sums: list[tuple[list[int], list[int]]], wanted: list[int],
+    async def task(self, ctx, sums: list[list[int]], wanted: list[int],
                    pause: int, seed: int, forget: int | None) -> list[tuple[int, int]]:
         """Capture ``sums`` one after the other; return the pairs, checked for their times.
 
@@ -31,13 +31,13 @@ class DrainBench(UnitBench):
         lanes = dut.lanes
         results: list[tuple[int, int]] = []
         pending = list(zip(sums, wanted))
-        captures: dict[int, tuple[tuple[list[int], list[int]], int]] = {}
+        captures: dict[int, tuple[list[int], int]] = {}
         due: set[int] = set()   # cycles of results
         cycle = generator.randint(0, pause)
         for one, pairs in pending:
             captures[cycle] = one, pairs
             due |= {cycle + Drain.LATENCY + i for i in range(pairs)}
-            # Not before half 0 of the last pair is taken.
+            # Not before the last pair is taken.
             cycle += pairs + generator.randint(0, pause)
         for cycle in range(max(due) + 4):
             forgetting = cycle == forget
@@ -46,17 +46,14 @@ class DrainBench(UnitBench):
                 due = {before for before in due if before <= cycle}
             ctx.set(dut.reset_job, forgetting)
             # Between captures the sums are under way: anything.
-            now = [[generator.getrandbits(30) for _ in range(lanes)] for _ in (0, 1)]
+            now = [generator.getrandbits(30) for _ in range(lanes)]
             ctx.set(dut.capture, cycle in captures)
             ctx.set(dut.pairs, captures[cycle][1] if cycle in captures
                     else generator.getrandbits(8))
             if cycle in captures:
-                now[0] = captures[cycle][0][0]
-            if cycle - 1 in captures:
-                now[1] = captures[cycle - 1][0][1]
-            for half in (0, 1):
-                for lane in range(lanes):
-                    ctx.set(getattr(dut, f"sums{half}_{lane}"), now[half][lane])
+                now = captures[cycle][0]
+            for lane in range(lanes):
+                ctx.set(getattr(dut, f"sums_{lane}"), now[lane])
             assert ctx.get(dut.result_valid) == (cycle in due)
             if cycle in due:
                 results.append((ctx.get(dut.even), ctx.get(dut.odd)))
@@ -69,21 +66,18 @@ def bench(lanes: int) -> DrainBench:
     return DrainBench(Drain(dataclasses.replace(preset("tiny"), lanes=lanes)))
 
 
-def expect(sums: list[tuple[list[int], list[int]]], wanted: list[int]) -> list[tuple[int, int]]:
-    pairs = []
-    for (one, two), count in zip(sums, wanted):
-        total = [a + b for a, b in zip(one, two)]
-        pairs += list(zip(total[::2], total[1::2]))[:count]
-    return pairs
+def expect(sums: list[list[int]], wanted: list[int]) -> list[tuple[int, int]]:
+    return [pair for total, count in zip(sums, wanted)
+            for pair in list(zip(total[::2], total[1::2]))[:count]]
 
 
-def make(lanes: int, count: int, seed: int) -> tuple[list, list[int]]:
+def make(lanes: int, count: int, seed: int) -> tuple[list[list[int]], list[int]]:
     generator = random.Random(seed)
 
     def one() -> int:
         return generator.choice((EXTREME, -EXTREME, generator.randint(-EXTREME, EXTREME)))
 
-    sums = [([one() for _ in range(lanes)], [one() for _ in range(lanes)]) for _ in range(count)]
+    sums = [[one() for _ in range(lanes)] for _ in range(count)]
     return sums, [generator.randint(1, lanes // 2) for _ in range(count)]
 
 

@@ -8,7 +8,7 @@ import itertools
 import random
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scanning import Pairs, product_steps, update_steps
 from unit_bench import UnitBench
@@ -288,9 +288,15 @@ def jobs(draw: st.DrawFn, near_end: bool) -> dict[str, int]:
 
 
 def match(uops: list[dict[str, int]], expected: list[dict[str, int]]) -> None:
-    """No more micro-operations than expected, each as expected where that says anything."""
+    """No more micro-operations than expected, each as expected where that says anything.
+
+    Of a row that is far beyond the memory's end, which is found while others are made, ``target``
+    has the lower bits.
+    """
     assert len(uops) <= len(expected)
     for uop, want in zip(uops, expected):
+        if "target" in want:
+            want = want | {"target": want["target"] % (1 << 16)}
         assert {name: uop[name] for name in want} == want
 
 
@@ -328,11 +334,14 @@ def check(kind: Kind, job: dict[str, int], share: float, seed: int,
     ends = [cycle for cycle, uop in zip(cycles, good) if uop["last"]]
     if kind in SUMMED:
         assert all(later - earlier >= 2 for earlier, later in itertools.pairwise(ends))
+    if kind in DRAINED:
+        assert not set(cycles) & {cycle + 1 for cycle in ends}, "a sum is folded after its end"
     if share == 1 and cycles and not scans:
         # Nothing else takes time: setup as golden.clock counts it, then one a cycle. Scanned jobs'
         # times are in test_scanner.py.
         assert cycles[0] == tiles + 1
-        waits = sum(uop["first"] & uop["last"] for uop in good[1:]) if kind in SUMMED else 0
+        waits = sum(uop["first"] & uop["last"] for uop in good[1:]) if kind in SUMMED else (
+            sum(uop["last"] for uop in good[:-1]) if kind in DRAINED else 0)
         assert cycles[-1] - cycles[0] == len(good) - 1 + waits
 
 
@@ -415,6 +424,9 @@ def test_derivatives(job: dict[str, int], seed: int) -> None:
 
 @settings(max_examples=20, derandomize=True, deadline=None)
 @given(job=_derivatives(near_end=True), seed=st.integers(0, 1 << 32))
+@example(job={"count": 5, "p": 3, "q": 1, "tiles": 2, "input": 0, "live": 0, "m_base": 472,
+              "v_base": 2008, "r_base": 593, "yr_base": 348, "s_base": 2008, "g_base": 659,
+              "v_stride": 65535, "r_stride": 0, "yr_stride": 65535, "s_stride": 65528}, seed=0)
 def test_derivatives_beyond_the_end(job: dict[str, int], seed: int) -> None:
     check_derivatives(job, seed)
 

@@ -26,7 +26,9 @@ async def sums(dut) -> None:
     rng = random.Random(479)
     expected: list[int | None] = [None] * LATENCY
     total = None
-    control = [(0, False, False, False)] * CONTROL
+    control = [(0, False, False, False, False)] * CONTROL
+    # What is beneath is added as it is in the cycle before the sum shows.
+    beneath = [0] * (LATENCY - 1)
     # Bits that a sum is rounded by, or 0 where ``c`` is anything.
     ties = rounding = 0
     for _ in range(20000):
@@ -34,6 +36,7 @@ async def sums(dut) -> None:
         only_d, clear, enable = rng.random() < 0.5, rng.random() < 0.1, rng.random() < 0.8
         subtract = enable and rng.random() < 0.5
         clear &= enable
+        fold, below = not enable and rng.random() < 0.5, draw(rng, 48)
         if clear and rng.random() < 0.8:
             rounding = rng.choice([1, 2, 3, rng.randrange(1, 46)])
         if rounding:
@@ -47,18 +50,24 @@ async def sums(dut) -> None:
             start = c if clear else total
             product = multiplicand * b
             total = None if start is None else wrap(start + (-product if subtract else product))
+        elif fold and total is not None:
+            total = wrap(total + below)
         low = (2 << rounding) - 1
         expected.append(None if total is None
                         else (total, total & low == low if rounding else None))
-        control.append((c, clear, enable, subtract))
+        control.append((c, clear, enable, subtract, fold))
+        beneath.append(below)
 
         dut.a.value, dut.d.value, dut.b.value, dut.only_d.value = a, d, b, only_d
-        (dut.c.value, dut.clear.value, dut.enable.value, dut.subtract.value) = control.pop(0)
+        (dut.c.value, dut.clear.value, dut.enable.value, dut.subtract.value,
+         dut.fold.value) = control.pop(0)
+        dut.below.value = beneath.pop(0)
         dut.clk.value = 0
         await Timer(1, "ns")
         now = expected.pop(0)
         if now is not None:
             assert dut.p.value.to_signed() == now[0]
+            assert dut.above.value.to_signed() == now[0]
             if now[1] is not None:
                 assert bool(dut.tie.value) == now[1]
                 ties += now[1]
