@@ -17,7 +17,7 @@ from .delay import delay
 from .descriptor import Descriptor
 from .list_check import Job
 from .lists import ListUnit
-from .loss import Loss
+from .loss import LOSS_BITS, Loss
 from .ones import ones
 from .post import PostProcessor
 from .primitives import WideMux
@@ -34,10 +34,6 @@ _KINDS = {Op.MVA: Kind.MVA, Op.MVD: Kind.MVD, Op.MVR: Kind.MVR, Op.UPD: Kind.UPD
 _ARRAY_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.DRV, Op.SEL, Op.SRT, Op.TOP, Op.SCT)
 _POST_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
 _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
-
-
-#: Bits of a long counter's lower half: a sample's loss, and a carry chain at most.
-_HALF = 48
 
 
 def _count_ones(m: Module, bits: Value, name: str) -> Signal:
@@ -177,12 +173,12 @@ class Engine(wiring.Component):
                 m.d.comb += [datapath.start.eq(begin), done.eq(datapath.written),
                              datapath.random_advance.eq(begin & job.flags.stochastic)]
             with m.Case(Op.DRV):
-                deep = Signal()
-                m.d.sync += deep.eq(0)
+                deep, alone = Signal(), Signal()
+                # Known long before the last row is written.
+                m.d.sync += [deep.eq(0), alone.eq(
+                    (job.tiles == 0) | job.flags.live & (datapath.live == 0))]
                 m.d.comb += [datapath.start.eq(begin | deep),
-                             done.eq(datapath.written & (
-                                 (kind == Kind.DEEP) | (job.tiles == 0)
-                                 | job.flags.live & (datapath.live == 0)))]
+                             done.eq(datapath.written & ((kind == Kind.DEEP) | alone))]
                 with m.If(datapath.written & ~done):
                     m.d.sync += [kind.eq(Kind.DEEP), deep.eq(1)]
             with m.Case(Op.SEL):
@@ -428,14 +424,14 @@ class Engine(wiring.Component):
         for name in SATURATIONS:
             counter = getattr(self, f"sat_{name}")
             m.d.sync += counter.eq(counter + steps[name])
-        # In two halves, so that no carry is longer than an adder of the part's.
-        low = Signal(_HALF + 1)
-        m.d.comb += low.eq(self.loss[:_HALF] + loss.loss_add)
+        # In two parts, so that no carry is longer than an adder of the part's.
+        low = Signal(LOSS_BITS + 1)
+        m.d.comb += low.eq(self.loss[:LOSS_BITS] + loss.loss_add)
         carry = Signal()
         m.d.sync += [carry.eq(loss.loss_valid & low[-1]),
-                     self.loss[_HALF:].eq(self.loss[_HALF:] + carry)]
+                     self.loss[LOSS_BITS:].eq(self.loss[LOSS_BITS:] + carry)]
         with m.If(loss.loss_valid):
-            m.d.sync += [self.loss[:_HALF].eq(low),
+            m.d.sync += [self.loss[:LOSS_BITS].eq(low),
                          self.correct.eq(self.correct + loss.hit),
                          self.samples.eq(self.samples + 1)]
         # Which samples have errors.

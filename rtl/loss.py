@@ -29,8 +29,8 @@ from .walker import ADDRESS_BITS, Walker
 
 __all__ = ["LOSS_BITS", "Loss"]
 
-#: Width of a sample's loss.
-LOSS_BITS = 48
+#: Width of a sample's loss: 2^11 squares of raw errors at least.
+LOSS_BITS = 44
 #: Fraction bits of a raw softmax error; of an exponential times a reciprocal.
 _ONE_BITS, _QUOTIENT_BITS = 15, 16
 #: Bits of a raw error, and of one times the mantissa with the half for rounding.
@@ -104,7 +104,7 @@ class Loss(wiring.Component):
         zero.
     loss_valid : unsigned(1), Out. One cycle for each sample, in which ``loss_add`` and ``hit``
         hold; the last before ``done``.
-    loss_add : unsigned(48), Out. The sample's loss: softmax in 1/256 bit, squared error in 2^-20.
+    loss_add : unsigned(44), Out. The sample's loss: softmax in 1/256 bit, squared error in 2^-20.
     hit : unsigned(1), Out. Softmax: the first of the largest logits is the target's.
     max_error : unsigned(E - 1), Out. Largest magnitude of the job's errors, from ``done`` to the
         next ``start``.
