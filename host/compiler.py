@@ -18,6 +18,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tangente.golden.config import Config
+from tangente.golden.flow import GROUP, SCANNED_SAMPLES
 from tangente.golden.isa import SHIFT_MAX, Flag, Op, Post, Reg, Rule, Space, decode, encode
 
 from .assembler import Label, Program
@@ -244,6 +245,18 @@ class Compiled:
         return (options.batch == 1 and options.skip_below == 0 and layout.double
                 and options.algorithm != "dpfm")
 
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether errors of hidden layers are made of the samples that have output errors only.
+
+        Then their updates must leave out the others too: Flag.WANTED must have an effect on both.
+        """
+        options = self.network.options
+        return (options.algorithm not in (*_SELDOM_SURE, "dpfm")
+                and 1 < options.batch <= SCANNED_SAMPLES
+                and self.layout.pair_record % GROUP == 0
+                and 4 * self.layout.sample_beats % GROUP == 0)
+
     def _begin(self, p: Program, *, learn: bool) -> None:
         """Await the batch's data, and set the first product's operands."""
         if not self.layout.double:
@@ -370,6 +383,9 @@ class Compiled:
                 flags |= Flag.SIGMOID
             if network.options.feedback == "lfsr":
                 flags |= Flag.SIGNS
+            if self._leaves_out:
+                # What is not made is read by none: updates and the next product want it as little.
+                flags |= Flag.WANTED
             p.set(m_base=layer.back, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
                   g_base=layout.activation_pairs[below.index])
             if layer.input_major:
@@ -567,8 +583,9 @@ class Compiled:
         """The update of a layer's weights."""
         layout, network = self.layout, self.network
         flags |= _RULES[network.options.update].value
-        if (network.options.batch > 1 and layer.p > _FEW
-                and network.options.algorithm not in _SELDOM_SURE):
+        hidden = layer is not network.layers[-1]
+        if (network.options.batch > 1 and network.options.algorithm not in _SELDOM_SURE
+                and (layer.p > _FEW or hidden and self._leaves_out)):
             # Samples without an error are passed over.
             flags |= Flag.WANTED
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
