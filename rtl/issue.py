@@ -351,7 +351,8 @@ class Issue(wiring.Component):
                      self._listing.eq(is_kind[Kind.MVD] & job.flags.wanted & few)]
         m.d.comb += [
             scanner.start.eq(begin & (self._scanned | self._listing)),
-            scanner.dense.eq(self._listing), scanner.number.eq(self._number), scanner.update.eq(~is_kind[Kind.MVA]),
+            scanner.update.eq(~is_kind[Kind.MVA]),
+            scanner.dense.eq(self._listing), scanner.number.eq(self._number),
             scanner.base.eq(job.s_base), scanner.stride.eq(job.s_stride),
             scanner.pairs.eq(pairs), scanner.samples.eq(Mux(own, 1, job.count)),
             scanner.tiles.eq(tiles), scanner.weight_base.eq(job.m_base),
