@@ -168,13 +168,15 @@ class Issue(wiring.Component):
         m.d.comb += [end_outer.eq(outer == last_outer), end_middle.eq(middle == last_middle),
                      end_inner.eq(inner == last_inner)]
 
-        restart, step = Signal(), Signal()
+        # A step that is not stopped by a fault or a reset: after these it does not matter where the
+        # loops are, so that their registers need not wait for the check of addresses.
+        restart, advance, step = Signal(), Signal(), Signal()
         m.submodules.weight = weight = AddressGenerator()
         m.submodules.row = row = AddressGenerator()
         m.submodules.scalar = scalar = AddressGenerator(_BITS + 1)
         m.submodules.target = target = AddressGenerator()
         for generator in (weight, row, scalar, target):
-            m.d.comb += [generator.restart.eq(restart), generator.step.eq(step),
+            m.d.comb += [generator.restart.eq(restart), generator.step.eq(advance),
                          generator.end_inner.eq(end_inner), generator.end_middle.eq(end_middle)]
 
         twice = Cat(Const(0, 1), job.s_stride)
@@ -228,7 +230,7 @@ class Issue(wiring.Component):
         ]
         running, dense = Signal(), Signal(Uop)
         scalar_now = Signal(signed(config.element_bits), reset_less=True)
-        m.d.sync += [self.done.eq(0), self.fault.eq(0), dense.valid.eq(0), spaced.eq(1)]
+        m.d.sync += [self.done.eq(0), self.fault.eq(0), spaced.eq(1)]
         scanning, begin = Signal(), Signal()
         self._elaborate_scanner(m, is_kind, tiles, pairs, begin)
         m.d.comb += self.pair.eq(Mux(is_kind[Kind.DEEP], Cat(scalar_now, scalar_now),
@@ -251,13 +253,14 @@ class Issue(wiring.Component):
             self.drain_pairs.eq(Mux(Mux(self._scanned, scanner.last_tile, end_middle),
                                     (rest + 1) >> 1, lanes // 2)),
             self.take_credit.eq(step & last & is_kind[Kind.MVD]),
-            step.eq(running & ~wait & ~bad & ~beyond & ~self.reset_job),
+            advance.eq(running & ~wait),
+            step.eq(advance & ~bad & ~beyond & ~self.reset_job),
         ]
         with m.If(running & bad):
             m.d.sync += [running.eq(0), self.fault.eq(1)]
-        with m.If(step):
+        m.d.sync += dense.valid.eq(step)
+        with m.If(advance):
             m.d.sync += [
-                dense.valid.eq(1),
                 dense.weight.eq(Mux(listed, self._word.weight, weight.address)
                                 + Mux(is_kind[Kind.DEEP], tile_of, 0)),
                 dense.row.eq(row.address),
@@ -278,7 +281,7 @@ class Issue(wiring.Component):
                     m.d.sync += [middle.eq(0), outer.eq(outer + 1),
                                  self._number.eq(self._number + 1)]
                     with m.If(end_outer):
-                        m.d.sync += [running.eq(0), self.done.eq(1)]
+                        m.d.sync += [running.eq(0), self.done.eq(step)]
 
         # A scanned micro-operation stands two cycles after its step.
         scanned_pairs = delay(m, self.drain_pairs, STEP_TO_UOP, "scanned_pairs")
@@ -335,7 +338,7 @@ class Issue(wiring.Component):
         with m.If(scanner.nothing & ~beyond):
             m.d.sync += [scanning.eq(0), self.done.eq(1)]
         with m.If(self.reset_job):
-            m.d.sync += [running.eq(0), scanning.eq(0), dense.valid.eq(0)]
+            m.d.sync += [running.eq(0), scanning.eq(0), dense.valid.eq(0), self.done.eq(0)]
         return m
 
     def _elaborate_scanner(self, m: Module, is_kind, tiles, pairs, begin) -> Scanner:

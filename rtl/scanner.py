@@ -146,8 +146,8 @@ class Scanner(wiring.Component):
         self._room, self._busy = Signal(init=1), Signal(_BANKS)
         # Of two banks, each takes the room of two.
         self._wide, self._next = Signal(), Signal(2)
-        m.d.comb += [self._wide.eq(samples > SCANNED_SAMPLES // 2),
-                     self._next.eq(Mux(self._wide, 2, 1))]
+        m.d.sync += self._wide.eq(samples > SCANNED_SAMPLES // 2)
+        m.d.comb += self._next.eq(Mux(self._wide, 2, 1))
         ready = Signal()
         # The sample's last pair.
         pairs_less, end = Signal(12, reset_less=True), Signal(_ADDRESS)
@@ -155,6 +155,7 @@ class Scanner(wiring.Component):
         next_tile, at_last_tile = Signal(12), Signal()
         # The sample that comes after this one, and whether that is the first again.
         next_sample, last_sample, samples_less = Signal(12), Signal(), Signal(12, reset_less=True)
+        self._samples_less = samples_less
         m.d.sync += [pairs_less.eq(self.pairs - 1), samples_less.eq(samples - 1)]
         m.d.comb += [
             last_tile.eq(self.update | at_last_tile),
@@ -201,13 +202,13 @@ class Scanner(wiring.Component):
             with m.If(self.wanted):
                 m.d.sync += row.eq(listed_row)
         # MVA's next sample begins anywhere in a group: a stride on, or as listed.
+        following, steps = Signal(_ADDRESS), Signal()
+        m.d.comb += [
+            steps.eq(opens | at_last_tile),
+            following.eq(Mux(steps & self.wanted, 0, address)
+                         + Mux(steps, Mux(self.wanted, offset.data, self.stride), 0)),
+        ]
         with m.If((opens | ready & last_row) & ~self.update & ~self.start):
-            following, steps = Signal(_ADDRESS), Signal()
-            m.d.comb += [
-                steps.eq(opens | last_tile),
-                following.eq(Mux(steps & self.wanted, 0, address)
-                             + Mux(steps, Mux(self.wanted, offset.data, self.stride), 0)),
-            ]
             m.d.sync += [address.eq(following), end.eq(following + pairs_less),
                          row.eq(following >> 3)]
         with m.If(self.reset_job):
@@ -360,7 +361,7 @@ class Scanner(wiring.Component):
         arrives, bank = Signal(), self._two.bank
         gathered, complete = Signal(), Signal(_BANKS)
         m.d.comb += [arrives.eq(self._arrives & self.update),
-                     gathered.eq(arrives & (self._two.sample + 1 == self._samples))]
+                     gathered.eq(arrives & (self._two.sample == self._samples_less))]
         banks = range(_BANKS)
         masks = [[Signal(samples // 2, name=f"mask_{b}_{k}") for k in range(GROUP)] for b in banks]
         live = [Signal(GROUP, name=f"live_{b}") for b in banks]

@@ -37,9 +37,10 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
         Kind.MVR: (j["count"], tiles, j["p"]), Kind.UPD: (pairs, tiles, j["count"]),
     }[kind]
     result = []
-    for a, b, c in itertools.product(range(outer), range(middle), range(inner)):
+    samples = made(kind, job) if kind is Kind.MVD else list(range(outer))
+    for a, b, c in itertools.product(samples, range(middle), range(inner)):
         uop = {"first": int(c == 0), "last": int(c == inner - 1),
-               "final": int((a, b, c) == (outer - 1, middle - 1, inner - 1))}
+               "final": int((a, b, c) == (samples[-1], middle - 1, inner - 1))}
         if kind is Kind.MVA:
             uop |= {"weight": j["m_base"] + c * tiles + b,
                     "scalar": 2 * (j["s_base"] + a * j["s_stride"] + c)}
@@ -55,6 +56,17 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
                     "scalar": 2 * (j["s_base"] + c * j["s_stride"] + a)}
         result.append(uop)
     return result
+
+
+def is_listed(kind: Kind, job: dict[str, int]) -> bool:
+    """Whether samples without errors are left out."""
+    return bool(job["wanted"]) and job["count"] <= flow.SCANNED_SAMPLES and (
+        kind in (Kind.MVA, Kind.MVD) or kind is Kind.UPD and is_scanned(kind, job))
+
+
+def made(kind: Kind, job: dict[str, int]) -> list[int]:
+    """The samples that are not left out."""
+    return [b for b in range(job["count"]) if not is_listed(kind, job) or job["erring"] >> b & 1]
 
 
 def is_bad(kind: Kind, job: dict[str, int], uop: dict[str, int]) -> bool:
@@ -76,6 +88,8 @@ def scanned(kind: Kind, job: dict[str, int], memory: Pairs) -> list[dict[str, in
                 "samples": job["count"], "tiles": -(-job["q"] // LANES),
                 "weight_base": job["m_base"], "vector_base": job["v_base"],
                 "vector_stride": job["v_stride"]}
+    if is_listed(kind, job):
+        operands["erring"] = [bool(job["erring"] >> b & 1) for b in range(job["count"])]
     steps = (product_steps if kind is Kind.MVA else update_steps)(memory, operands)
     result = []
     for step in steps:
@@ -182,8 +196,11 @@ class IssueBench(UnitBench):
         ctx.set(dut.start, 0)
         await ctx.tick().repeat(3)
         ctx.set(dut.reset_job, 0)
+        self._erring = job["erring"]
         for name, value in job.items():
-            ctx.set(getattr(dut.job.flags if name in ("input", "live") else dut.job, name), value)
+            if name != "erring":
+                flag = name in ("input", "live", "wanted")
+                ctx.set(getattr(dut.job.flags if flag else dut.job, name), value)
         self._memory, self._share, self._generator = memory, share, random.Random(seed)
         self._groups = [0] * Ram.LATENCY
         self._now = 0
@@ -211,8 +228,10 @@ class IssueBench(UnitBench):
         result.began = self._now
         credits = 0
         # A scanned micro-operation may stand one cycle after `done`. OWN's addresses are looked at
-        # beside its first rows, the last of them at most six cycles after it is done.
-        after = generator.randint(6, 12) if kind is Kind.OWN else 1
+        # beside its first rows, the last of them at most six cycles after it is done; MVD's beside
+        # its list of samples.
+        beside = kind is Kind.OWN or kind is Kind.MVD and is_listed(kind, job)
+        after = generator.randint(6, 12) if beside else 1
         for cycle in range(4000):
             free = generator.random() < self._share
             # What a kind does not look at may have any value.
@@ -233,7 +252,7 @@ class IssueBench(UnitBench):
                 result.cycles.append(cycle)
             done, fault = ctx.get(dut.done), ctx.get(dut.fault)
             assert not (done and fault)
-            assert result.over < 0 or not done and (kind is Kind.OWN or not fault)
+            assert result.over < 0 or not done and (beside or not fault)
             await ctx.tick()
             self._now += 1
             if stops:
@@ -257,6 +276,7 @@ class IssueBench(UnitBench):
         """The pair memory, two cycles after it is asked."""
         ctx.set(self.dut.group_data, self._memory.group(self._groups[-Ram.LATENCY]))
         self._groups.append(ctx.get(self.dut.group))
+        ctx.set(self.dut.erring, self._erring >> ctx.get(self.dut.sample) & 1)
 
 
 @functools.cache
@@ -274,7 +294,8 @@ def jobs(draw: st.DrawFn, near_end: bool) -> dict[str, int]:
     return {"count": draw(st.one_of(st.integers(1, 5), st.integers(1, 40))),
             "p": draw(sizes), "q": draw(sizes),
             "tiles": draw(st.integers(0, 3)), "input": draw(st.integers(0, 1)),
-            "live": draw(st.integers(0, 1)),
+            "live": draw(st.integers(0, 1)), "wanted": draw(st.integers(0, 1)),
+            "erring": draw(st.one_of(st.just(0), st.integers(0, (1 << 40) - 1))),
             "m_base": base(CONFIG.weight_words), "v_base": base(CONFIG.rows),
             "r_base": base(CONFIG.rows), "yr_base": base(CONFIG.rows),
             "s_base": base(draw(st.sampled_from((CONFIG.pairs, 4 * CONFIG.input_beats)))),
@@ -300,8 +321,9 @@ def pairs_of(seed: int) -> Pairs:
 
 def check(kind: Kind, job: dict[str, int], share: float, seed: int,
           stop: int | None = None) -> None:
+    first_bad = next((i for i, uop in enumerate(loops(kind, job | {"wanted": 0}))
+                      if is_bad(kind, job, uop)), None)
     expected = loops(kind, job)
-    first_bad = next((i for i, uop in enumerate(expected) if is_bad(kind, job, uop)), None)
     memory = pairs_of(seed)
     scans = is_scanned(kind, job)
     if scans:
@@ -314,6 +336,10 @@ def check(kind: Kind, job: dict[str, int], share: float, seed: int,
     if end == "stopped":
         return
     assert end == ("done" if first_bad is None else "fault")
+    if first_bad is not None and kind is Kind.MVD and is_listed(kind, job):
+        # At most what is issued until the last address is known to be beyond.
+        assert len(uops) <= 2
+        return
     good = expected[:first_bad]
     assert len(uops) == len(good)
     # A sum that the drain takes is announced with its pairs of neurons.
@@ -331,7 +357,7 @@ def check(kind: Kind, job: dict[str, int], share: float, seed: int,
     if share == 1 and cycles and not scans:
         # Nothing else takes time: setup as golden.clock counts it, then one a cycle. Scanned jobs'
         # times are in test_scanner.py.
-        assert cycles[0] == tiles + 1
+        assert cycles[0] == tiles + 1 + (job["count"] + 1 if is_listed(kind, job) else 0)
         waits = sum(uop["first"] & uop["last"] for uop in good[1:]) if kind in SUMMED else 0
         assert cycles[-1] - cycles[0] == len(good) - 1 + waits
 
@@ -402,7 +428,8 @@ def test_stops_at_once(kind: Kind, job: dict[str, int], stop: int, seed: int) ->
 
 def _derivatives(near_end: bool) -> st.SearchStrategy[dict[str, int]]:
     """Jobs of DRV, some of whose vectors take more groups than two."""
-    return st.builds(lambda job, p, q: job | {"p": p, "q": q, "input": 0}, jobs(near_end),
+    return st.builds(lambda job, p, q: job | {"p": p, "q": q, "input": 0, "wanted": 0},
+                     jobs(near_end),
                      st.integers(1, 11),
                      st.one_of(st.integers(1, 11), st.integers(1, 40)))
 
