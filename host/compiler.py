@@ -52,7 +52,8 @@ _LIST_RECORD = Reg.DDR
 _SAMPLE_INPUT = Reg.LOCAL
 _THRESHOLD = Reg.R_STRIDE
 
-#: So few rows of weights that to list the samples which have errors costs more than it saves.
+#: So few rows of weights, or errors of a sample, that to list the samples which have errors costs
+#: more than it saves.
 _FEW = 8
 
 #: Algorithms that leave nearly every sample an error: after an epoch of MNIST by FA, each.
@@ -249,11 +250,13 @@ class Compiled:
     def _leaves_out(self) -> bool:
         """Whether errors of hidden layers are made of the samples that have output errors only.
 
-        Then their updates must leave out the others too: Flag.WANTED must have an effect on both.
+        Then what reads them must leave out the others too: all of these layers' updates list the
+        samples, and their scalars lie so that Flag.WANTED has an effect.
         """
-        options = self.network.options
+        options, hidden = self.network.options, self.network.layers[:-1]
         return (options.algorithm not in (*_SELDOM_SURE, "dpfm")
                 and 1 < options.batch <= SCANNED_SAMPLES
+                and all(min(layer.p, layer.outputs) > _FEW for layer in hidden)
                 and self.layout.pair_record % GROUP == 0
                 and 4 * self.layout.sample_beats % GROUP == 0)
 
@@ -384,7 +387,7 @@ class Compiled:
             if network.options.feedback == "lfsr":
                 flags |= Flag.SIGNS
             if self._leaves_out:
-                # What is not made is read by none: updates and the next product want it as little.
+                # Nothing reads what is not made: updates and the next product leave it out too.
                 flags |= Flag.WANTED
             p.set(m_base=layer.back, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
                   g_base=layout.activation_pairs[below.index])
@@ -583,9 +586,8 @@ class Compiled:
         """The update of a layer's weights."""
         layout, network = self.layout, self.network
         flags |= _RULES[network.options.update].value
-        hidden = layer is not network.layers[-1]
-        if (network.options.batch > 1 and network.options.algorithm not in _SELDOM_SURE
-                and (layer.p > _FEW or hidden and self._leaves_out)):
+        if (network.options.batch > 1 and layer.p > _FEW
+                and network.options.algorithm not in _SELDOM_SURE):
             # Samples without an error are passed over.
             flags |= Flag.WANTED
         p.set(m_base=layer.word, p=layer.p, q=layer.q,

@@ -119,11 +119,12 @@ class ScannerBench(UnitBench):
             ctx.set(signal, value)
         await ctx.tick()
         ctx.set(dut.start, 0)
-        for cycle in range(_FIRST, _BOUND):
+        cycle = _FIRST
+        while not ctx.get(dut.listed):
+            assert cycle < _BOUND
             ctx.set(dut.erring, job["erring"][min(ctx.get(dut.sample), job["samples"] - 1)])
-            if ctx.get(dut.listed):
-                break
             await ctx.tick()
+            cycle += 1
         rows = []
         for number in range(ctx.get(dut.count)):
             ctx.set(dut.number, number)
