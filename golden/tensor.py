@@ -179,7 +179,7 @@ class _Tensor(ListTensor):
         self.write(self.s.rows, base, stride, padded.reshape(n, tiles, self.lanes))
 
     def write(self, memory: npt.NDArray[np.int16], base: int, stride: int,
-              values: Integers) -> None:
+              values: npt.NDArray[np.integer]) -> None:
         """Write the runs (samples that are made, length, elements) of samples a stride apart."""
         if self.made is None:
             _address(_last(base, stride, len(values), values.shape[1]) <= len(memory))
@@ -251,8 +251,8 @@ class _Tensor(ListTensor):
     def _slope_operand(self, samples: int, width: int) -> Integers:
         pairs, base, stride = _pairs(width), self[Reg.G_BASE], self[Reg.G_STRIDE]
         if self.made is not None:
-            operand = np.stack(self._made_runs(self.s.pairs, base, stride, pairs))
-            return operand.astype(np.int64).reshape(samples, -1)[:, :width]
+            made = np.stack(self._made_runs(self.s.pairs, base, stride, pairs)).astype(np.int64)
+            return made.reshape(samples, -1)[:, :width]
         _address(_last(base, stride, samples, pairs) <= self.config.pairs)
         operand = _runs(self.s.pairs, base, stride, samples, pairs).astype(np.int64)
         return operand.reshape(samples, -1)[:, :width]
