@@ -8,6 +8,7 @@ import itertools
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scanning import Pairs, product_steps, update_steps
@@ -415,6 +416,16 @@ _SETTINGS = settings(max_examples=60, derandomize=True, deadline=None)
        seed=st.integers(0, 1 << 32))
 def test_loops(kind: Kind, job: dict[str, int], share: float, seed: int) -> None:
     check(kind, job, share, seed)
+
+
+@pytest.mark.parametrize("erring", [0, 1, 0b100, 0b1011011, (1 << 32) - 1, 1 << 31 | 9])
+@pytest.mark.parametrize("count", [1, 2, 7, 32, 33])
+@pytest.mark.parametrize("kind", [Kind.MVA, Kind.MVD, Kind.UPD], ids=lambda kind: kind.name)
+def test_listed_samples(kind: Kind, count: int, erring: int) -> None:
+    job = {"count": count, "p": 5, "q": 6, "tiles": 0, "input": 0, "live": 0, "wanted": 1,
+           "m_base": 7, "v_base": 11, "r_base": 0, "yr_base": 0, "s_base": 13, "g_base": 0,
+           "v_stride": 5, "r_stride": 0, "yr_stride": 0, "s_stride": 8, "erring": erring}
+    check(kind, job, 1.0, 12345 + count)
 
 
 @_SETTINGS

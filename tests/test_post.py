@@ -454,6 +454,23 @@ def test_address_beyond_memory(case: str) -> None:
     _check("tiny", job)
 
 
+@pytest.mark.parametrize("name", ["Y_STRIDE", "YR_STRIDE", "G_STRIDE"])
+def test_samples_that_are_left_out_do_not_wrap(name: str) -> None:
+    """Nine strides on, an address of 19 bits would be within its memory again."""
+    flags = Flag.WANTED | Flag.PAIRS | Flag.ROWS | Flag.SLOPE
+    job = _job(_S, _DELTA | flags, 5, 10, **{name: 58254, name.replace("STRIDE", "BASE"): 10})
+    job.erring = (True, *8 * (False,), True)
+    config = CONFIGS["tiny"]
+    operands = _operands(config, job)
+    with pytest.raises(Fault) as raised:
+        _golden(job, _state(config, job.seed), operands)
+    assert raised.value.cause == Cause.ADDRESS
+    outcome, = bench("tiny").run(_state(config, job.seed), [(job, operands)])
+    assert outcome.ended == "fault"
+    job.erring = (True, *9 * (False,))
+    _check("tiny", job)
+
+
 def test_fault_does_not_wrap() -> None:
     """What lies beyond the end is not written to the beginning."""
     job = _job(_S, _DELTA | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT, 8, 1, Y_BASE=4094,
