@@ -26,6 +26,7 @@ DDR_LATENCY = 30
 _FIRST_STEP = 2       # from start to the first step, less the tiles that are counted in between
 _SLOT_DONE = 17       # from the last step of UPD to free
 _SCANNED_DONE = 18    # likewise if it is scanned
+_FIRST_ACCEPT = 2     # from start to the first pair that could be accepted, or sample left out
 _EMPTIED = 16         # from the last step of MVA, MVD, MVR until the array is free
 _ROW_DONE = 16        # from the last step of OWN to free
 _DEEP_DONE = 21       # from the last step of DEEP to free
@@ -129,17 +130,19 @@ class Clock:
 
     def tensor(self, op: Op, registers: list[int], flags: int, lists: int = 0,
                live: npt.NDArray[np.bool_] | None = None,
-               below: npt.NDArray[np.int64] | None = None, selected: int | None = None) -> None:
+               below: npt.NDArray[np.int64] | None = None, selected: int | None = None,
+               wanted: npt.NDArray[np.bool_] | None = None) -> None:
         """A tensor instruction starts.
 
         Parameters
         ----------
         lists : the cycles that depend on lists.
-        live : (COUNT, pairs of P), for MVA and UPD (of the samples that are not left out): which
+        live : (samples, pairs of P), for MVA and UPD, of the samples that are not left out: which
             pairs of scalars are not zero;
             (1, pairs of P), for DRV: of own activations. None: all.
         below : for DRV, the activations of the layer below that are not zero.
         selected : for SEL, how many neurons are selected.
+        wanted : (COUNT,), for MVA and MVD: samples that Flag.WANTED does not leave out; None: all.
         """
         beside = flags & Flag.BESIDE != 0
         self.now = max(self.now, (self.post_free if op is Op.BUP else self.array_free) if beside
@@ -150,7 +153,9 @@ class Clock:
             left = cycles = self._derivatives(registers, flags, live, below)
         elif live is not None and (op is Op.MVA or flow.scanned_update(
                 registers[Reg.COUNT], registers[Reg.S_STRIDE])):
-            left, cycles = self._scanned(op, registers, flags, live)
+            left, cycles = self._scanned(op, registers, flags, live, wanted)
+        elif wanted is not None:
+            left, cycles = self._reduced(registers, flags, wanted)
         else:
             if selected is not None:
                 registers = [*registers]
@@ -222,19 +227,42 @@ class Clock:
             return 3 + selection(p, registers[Reg.TILES], self.config.element_bits) + 1
         if op is Op.BUP:
             return 1 + bias_update(p) + 1
-        twice = flags & 3 == Post.ACT and bool(flags & Flag.SLOPE_ROWS)
         if op in LISTS:
             # The list unit counts tiles of P and Q side by side.
             widest = p if op is Op.SCT else max(p, q)
             return _LIST_CYCLES + self.config.tiles(widest)
         if op is Op.MVD:
-            latency = _REDUCE_ACCEPT + _levels(self.config.lanes)
-            return self._product(flow.reduced(first, count * pairs, tiles, latency,
-                                              2 if twice else 1))
+            return self._reduced(registers, flags, np.ones(count, np.bool_))
         if op is Op.MVA:
             return self._scanned(op, registers, flags, np.ones((count, pairs), np.bool_))
         return self._product(flow.drained(first, p, count * tiles, tiles, self.config.lanes // 2,
-                                          self._rest(q), 2 if twice else 1))
+                                          self._rest(q), self._gap(flags)))
+
+    @staticmethod
+    def _gap(flags: int) -> int:
+        """Cycles between acceptances of a product's pairs by the post-processing unit."""
+        return 2 if flags & 3 == Post.ACT and flags & Flag.SLOPE_ROWS else 1
+
+    def _reduced(self, registers: list[int], flags: int,
+                 wanted: npt.NDArray[np.bool_]) -> tuple[int, int]:
+        """Cycles of an MVD of the ``wanted`` samples."""
+        tiles = self.config.tiles(registers[Reg.Q])
+        first = _FIRST_STEP + tiles + self._listed(registers, flags)
+        if not wanted.any():
+            return self._nothing(first, wanted.size)
+        return self._product(flow.reduced(
+            first, (registers[Reg.P] + 1) // 2, wanted, tiles,
+            _REDUCE_ACCEPT + _levels(self.config.lanes), self._gap(flags)))
+
+    @staticmethod
+    def _listed(registers: list[int], flags: int) -> int:
+        """Cycles in which the samples that are wanted are listed: a cycle each."""
+        count = registers[Reg.COUNT]
+        return count + 1 if flags & Flag.WANTED and count <= flow.SCANNED_SAMPLES else 0
+
+    def _nothing(self, first: int, samples: int) -> tuple[int, int]:
+        """Of a product of samples that are all left out."""
+        return self._product((first, _FIRST_ACCEPT + samples - 1))
 
     @staticmethod
     def _product(times: tuple[int, int]) -> tuple[int, int]:
@@ -246,20 +274,19 @@ class Clock:
         return (width - (self.config.tiles(width) - 1) * self.config.lanes + 1) // 2
 
     def _scanned(self, op: Op, registers: list[int], flags: int,
-                 live: npt.NDArray[np.bool_]) -> tuple[int, int]:
+                 live: npt.NDArray[np.bool_],
+                 wanted: npt.NDArray[np.bool_] | None = None) -> tuple[int, int]:
         """Cycles of an instruction whose scalars are scanned for zeros."""
         q, base, stride = registers[Reg.Q], registers[Reg.S_BASE], registers[Reg.S_STRIDE]
         tiles = self.config.tiles(q)
-        first = _FIRST_STEP + tiles
+        first = _FIRST_STEP + tiles + self._listed(registers, flags)
         if op is Op.UPD:
-            if flags & Flag.WANTED:
-                # Which samples are, a cycle each.
-                first += registers[Reg.COUNT] + 1
             free = flow.update(live, base, tiles, first) + _SCANNED_DONE
             return free, free
-        twice = flags & 3 == Post.ACT and bool(flags & Flag.SLOPE_ROWS)
+        if len(live) == 0:
+            return self._nothing(first, registers[Reg.COUNT])
         return self._product(flow.product(live, base, stride, tiles, self.config.lanes // 2,
-                                          self._rest(q), first, 2 if twice else 1))
+                                          self._rest(q), first, self._gap(flags), wanted))
 
     def _derivatives(self, registers: list[int], flags: int, live: npt.NDArray[np.bool_],
                      below: npt.NDArray[np.int64]) -> int:

@@ -34,24 +34,28 @@ def scanned_update(samples: int, stride: int) -> bool:
 
 @numba.njit(cache=True)
 def _accept(accepted: npt.NDArray[np.int64], total: int, step: int, pairs: int, first: int,
-            gap: int) -> None:
-    """Times of acceptance of the pairs of a sum that ends at ``step``."""
-    before = accepted[total - 1] if total else -gap
+            gap: int, skipped: int) -> None:
+    """Times of acceptance of the pairs of a sum that ends at ``step``.
+
+    ``skipped`` samples are left out before it, a cycle each.
+    """
+    before = accepted[total - 1] + skipped if total else -gap
     for i in range(pairs):
         before = max(step + first + i + _DRAIN_ACCEPT, before + gap)
         accepted[total + i] = before
 
 
 @numba.njit(cache=True)
-def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, full: int, rest: int,
-             first: int, gap: int) -> tuple[int, int]:
+def _product(live: npt.NDArray[np.bool_], bases: npt.NDArray[np.int64],
+             skipped: npt.NDArray[np.int64], tiles: int, full: int, rest: int, first: int,
+             gap: int) -> tuple[int, int]:
     samples, pairs = live.shape
     most = (pairs + 2 * GROUP - 2) // GROUP
     counts = np.empty(samples * tiles * most, np.int64)
     ends = np.zeros(counts.size, np.bool_)
     total = 0
     for b in range(samples):
-        offset = (base + b * stride) % GROUP
+        offset = bases[b] % GROUP
         start = total
         for group in range((offset + pairs + GROUP - 1) // GROUP):
             count = 0
@@ -72,7 +76,7 @@ def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, fu
     queue = np.empty(total, np.int64)
     head = tail = 0
     credits, read, now, left = _QUEUE, 0, first, 0
-    held, current, tile, busy, folds = False, -1, 0, 0, False
+    held, current, tile, busy, sample, folds = False, -1, 0, 0, 0, False
     while True:
         # What the registers hold, and what follows from it in this cycle.
         arrives = arriving[now % _ARRIVES]
@@ -86,10 +90,12 @@ def _product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, fu
                     taken += 1
             if not last or (busy == 0 and announced - taken + wanted <= CREDITS):
                 if last:
-                    _accept(accepted, announced, now, wanted, _DRAIN_FIRST + _SCANNED, gap)
+                    _accept(accepted, announced, now, wanted, _DRAIN_FIRST + _SCANNED, gap,
+                            skipped[sample] if tile == 0 else 0)
                     announced += wanted
                     busy, ended = wanted, True
                     tile = tile + 1 if tile + 1 < tiles else 0
+                    sample += tile == 0
                     if announced == accepted.size:
                         return now, accepted[announced - 1]
                 over = left <= 1
@@ -245,15 +251,16 @@ def drained(first: int, inner: int, sums: int, tiles: int, full: int, rest: int,
             last = max(last + 1, before)
         if announced + wanted > CREDITS:
             last = max(last, accepted[announced + wanted - CREDITS - 1] + 1)
-        _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap)
+        _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap, 0)
         announced += wanted
         before = last + wanted
     return last, accepted[announced - 1]
 
 
 @numba.njit(cache=True)
-def reduced(first: int, results: int, tiles: int, latency: int, gap: int) -> tuple[int, int]:
-    """Likewise of sums that the reducer makes."""
+def _reduced(first: int, pairs: int, skipped: npt.NDArray[np.int64], tiles: int, latency: int,
+             gap: int) -> tuple[int, int]:
+    results = pairs * skipped.size
     accepted = np.empty(results, np.int64)
     last = first - 1
     for i in range(results):
@@ -262,25 +269,55 @@ def reduced(first: int, results: int, tiles: int, latency: int, gap: int) -> tup
             last = max(last, accepted[i - CREDITS] + 1)
         accept = last + latency
         if i:
-            accept = max(accept, accepted[i - 1] + gap)
+            before = skipped[i // pairs] if i % pairs == 0 else 0
+            accept = max(accept, accepted[i - 1] + before + gap)
         accepted[i] = accept
     return last, accepted[results - 1]
 
 
+def _skipped(wanted: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], int]:
+    """The samples that are left out before each one that is not, and after the last."""
+    made = np.flatnonzero(wanted)
+    return np.diff(made, prepend=-1) - 1, wanted.size - 1 - int(made[-1])
+
+
+def _over(accepted: int, skipped: int, gap: int) -> int:
+    """The cycle of the post-processing unit's last acceptance, or last sample left out."""
+    return int(accepted) + (gap - 1 + skipped if skipped else 0)
+
+
+def reduced(first: int, pairs: int, wanted: npt.NDArray[np.bool_], tiles: int, latency: int,
+            gap: int) -> tuple[int, int]:
+    """Likewise of sums that the reducer makes, of ``pairs`` pairs for each ``wanted`` sample.
+
+    The second is the cycle in which the post-processing unit leaves the last sample out, if that is
+    not wanted. At least one is.
+    """
+    before, after = _skipped(wanted)
+    last, accepted = _reduced(first, pairs, before, tiles, latency, gap)
+    return int(last), _over(accepted, after, gap)
+
+
 def product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, full: int, rest: int,
-            first: int, gap: int) -> tuple[int, int]:
+            first: int, gap: int,
+            wanted: npt.NDArray[np.bool_] | None = None) -> tuple[int, int]:
     """The cycles of the last step of an MVA, and of its last pair's acceptance.
 
     Parameters
     ----------
-    live : (samples, pairs), whether a pair of scalars is not zero.
+    live : (samples that are wanted, pairs), whether a pair of scalars is not zero; at least one.
     base, stride : first pair, pairs between samples.
     tiles, full, rest : tiles of Q; pairs drained of a tile, and of the last one.
     first : cycle of the first read.
     gap : cycles between acceptances of pairs by the post-processing unit.
+    wanted : (COUNT,), samples that are not left out; None: all. Then the second is the cycle in
+        which the post-processing unit leaves the last one out, if it does.
     """
-    last, accepted = _product(live, base, stride, tiles, full, rest, first, gap)
-    return int(last), int(accepted)
+    wanted = np.ones(len(live), np.bool_) if wanted is None else wanted
+    before, after = _skipped(wanted)
+    bases = base + np.flatnonzero(wanted) * stride
+    last, accepted = _product(live, bases, before, tiles, full, rest, first, gap)
+    return int(last), _over(accepted, after, gap)
 
 
 def update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> int:

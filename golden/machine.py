@@ -154,7 +154,8 @@ class Machine:
         self.clock.tensor(op, self.registers, flags,
                           self.state.list_cycles if op in LISTS else 0,
                           self.state.live if op in (Op.MVA, Op.UPD, Op.DRV) else None,
-                          self.state.below, self.state.selected if op is Op.SEL else None)
+                          self.state.below, self.state.selected if op is Op.SEL else None,
+                          self.state.wanted if op in (Op.MVA, Op.MVD) else None)
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         """Move data between DDR and a local memory; likewise."""

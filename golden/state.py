@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from . import lists
 from .config import Config
@@ -48,6 +49,8 @@ class State:
     list_cycles : of the last SRT, TOP or SCT, those that depend on its data.
     live : which pairs of scalars of the last MVA or UPD (of samples that were not left out), or of
         own activations of the last DRV, were not zero: cycles depend on it.
+    wanted : (COUNT,) which samples of the last MVA or MVD were not left out by Flag.WANTED; None if
+        it did not list them. Likewise.
     below : which activations of the layer below were not zero, of the last DRV; likewise.
     neurons, selected : neurons that the last DRV made rows of, and that the last SEL selected.
     random : state of the random generator.
@@ -72,6 +75,7 @@ class State:
         self.random = 1
         self.offers = lists.Counts(0, 0, 0, 0, 0, 0)
         self.live = np.ones((1, 1), np.bool_)
+        self.wanted: npt.NDArray[np.bool_] | None = None
         self.below = np.zeros(0, np.int64)
         self.list_cycles = 0
         self.clear_counters()

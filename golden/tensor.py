@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import lfsr, update
 from .activation import activate, slope
-from .flow import scanned_update
+from .flow import SCANNED_SAMPLES, scanned_update
 from .formats import Integers, requantise, round_shift
 from .isa import (
     ERROR_SAMPLES,
@@ -85,7 +85,12 @@ def _own(words: npt.NDArray[np.int16], neurons: npt.NDArray[np.int64], mask: int
 
 
 class _Tensor(ListTensor):
-    """One tensor instruction: registers ``r``, flags, state."""
+    """One tensor instruction: registers ``r``, flags, state.
+
+    ``made``: the samples of a product that Flag.WANTED does not leave out; None: all.
+    """
+
+    made: npt.NDArray[np.int64] | None = None
 
     # --- operand checks -------------------------------------------------------------------------
 
@@ -164,17 +169,31 @@ class _Tensor(ListTensor):
     def write_pairs(self, memory: npt.NDArray[np.int16], values: Integers) -> None:
         """Write (samples, even width) to Y_BASE, pairs."""
         n, pairs = values.shape[0], values.shape[1] // 2
-        base, stride = self[Reg.Y_BASE], self[Reg.Y_STRIDE]
-        _address(_last(base, stride, n, pairs) <= len(memory))
-        write_runs(memory, base, stride, values.reshape(n, pairs, 2))
+        self.write(memory, self[Reg.Y_BASE], self[Reg.Y_STRIDE], values.reshape(n, pairs, 2))
 
     def write_rows(self, values: Integers, width: int, base: int, stride: int) -> None:
         """Write (samples, even width) as zero-padded rows."""
         n, tiles = values.shape[0], self.config.tiles(width)
-        _address(_last(base, stride, n, tiles) <= self.config.rows)
         padded = np.zeros((n, tiles * self.lanes), np.int16)
         padded[:, :values.shape[1]] = values
-        write_runs(self.s.rows, base, stride, padded.reshape(n, tiles, self.lanes))
+        self.write(self.s.rows, base, stride, padded.reshape(n, tiles, self.lanes))
+
+    def write(self, memory: npt.NDArray[np.int16], base: int, stride: int,
+              values: npt.NDArray[np.integer]) -> None:
+        """Write the runs (samples that are made, length, elements) of samples a stride apart."""
+        if self.made is None:
+            _address(_last(base, stride, len(values), values.shape[1]) <= len(memory))
+            write_runs(memory, base, stride, values)
+            return
+        for run, part in zip(self._made_runs(memory, base, stride, values.shape[1]), values):
+            run[:] = part
+
+    def _made_runs(self, memory: npt.NDArray[np.int16], base: int, stride: int,
+                   length: int) -> list[npt.NDArray[np.int16]]:
+        """Views of the runs of the samples that are made: (length, elements) each."""
+        assert self.made is not None
+        _address(base + int(self.made[-1]) * stride + length <= len(memory))
+        return [memory[first:first + length] for first in (base + self.made * stride).tolist()]
 
     def bias_pairs(self, width: int) -> slice:
         base = self[Reg.B_BASE]
@@ -194,7 +213,9 @@ class _Tensor(ListTensor):
             gradient += errors.sum(0).reshape(-1, 2).astype(np.int16)
 
     def post(self, sums: npt.NDArray[np.float64], width: int) -> None:
-        """The post-processing unit: sums (samples, at least width) to results."""
+        """The post-processing unit: sums (samples that are made, at least width) to results."""
+        if not len(sums):
+            return
         kind = self.flags & 3
         acc = sums[:, :width]
         even = width + width % 2
@@ -229,6 +250,9 @@ class _Tensor(ListTensor):
 
     def _slope_operand(self, samples: int, width: int) -> Integers:
         pairs, base, stride = _pairs(width), self[Reg.G_BASE], self[Reg.G_STRIDE]
+        if self.made is not None:
+            made = np.stack(self._made_runs(self.s.pairs, base, stride, pairs)).astype(np.int64)
+            return made.reshape(samples, -1)[:, :width]
         _address(_last(base, stride, samples, pairs) <= self.config.pairs)
         operand = _runs(self.s.pairs, base, stride, samples, pairs).astype(np.int64)
         return operand.reshape(samples, -1)[:, :width]
@@ -236,17 +260,27 @@ class _Tensor(ListTensor):
     # --- instructions ---------------------------------------------------------------------------
 
     def mva(self) -> None:
-        scalars = self.scalars(self[Reg.P])
+        scalars = self.leave_out(self.scalars(self[Reg.P]))
         self.s.live = self.live(scalars)
         self.post(scalars @ self.matrix(), self[Reg.Q])
+
+    def leave_out(self, operands: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Of a product's operands (COUNT, width), those of the samples that are made."""
+        self.s.wanted = None
+        if not self.has(Flag.WANTED) or self[Reg.COUNT] > SCANNED_SAMPLES:
+            return operands
+        self.s.wanted = self.erring()
+        self.made = np.flatnonzero(self.s.wanted)
+        return operands[self.made]
 
     @staticmethod
     def live(scalars: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
         """Which pairs of (samples, even width) are not zero: (samples, pairs)."""
-        return np.any(scalars.reshape(len(scalars), -1, 2), axis=2)
+        return np.any(scalars.reshape(len(scalars), scalars.shape[1] // 2, 2), axis=2)
 
     def mvd(self) -> None:
-        self.post(self.vectors() @ self.matrix().T, self[Reg.P])
+        vectors = self.leave_out(self.vectors())
+        self.post(vectors @ self.matrix().T, self[Reg.P])
 
     def mvr(self) -> None:
         n, p, tiles = self[Reg.COUNT], self[Reg.P], self.config.tiles(self[Reg.Q])
@@ -287,11 +321,16 @@ class _Tensor(ListTensor):
 
     def wanted_samples(self) -> npt.NDArray[np.bool_]:
         """(COUNT,), the samples of an UPD that are not left out by Flag.WANTED."""
-        wanted = np.ones(self[Reg.COUNT], np.bool_)
-        if self.has(Flag.WANTED) and scanned_update(len(wanted), self[Reg.S_STRIDE]):
-            known = self.s.erring[:len(wanted)]
-            wanted[:len(known)] = known
-        return wanted
+        if self.has(Flag.WANTED) and scanned_update(self[Reg.COUNT], self[Reg.S_STRIDE]):
+            return self.erring()
+        return np.ones(self[Reg.COUNT], np.bool_)
+
+    def erring(self) -> npt.NDArray[np.bool_]:
+        """(COUNT,), which samples are none of the last LOSS whose errors are all zero."""
+        result = np.ones(self[Reg.COUNT], np.bool_)
+        known = self.s.erring[:len(result)]
+        result[:len(known)] = known
+        return result
 
     def loss(self) -> None:
         p, n = self[Reg.P], self[Reg.COUNT]

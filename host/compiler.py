@@ -18,6 +18,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tangente.golden.config import Config
+from tangente.golden.flow import GROUP, SCANNED_SAMPLES
 from tangente.golden.isa import SHIFT_MAX, Flag, Op, Post, Reg, Rule, Space, decode, encode
 
 from .assembler import Label, Program
@@ -51,7 +52,8 @@ _LIST_RECORD = Reg.DDR
 _SAMPLE_INPUT = Reg.LOCAL
 _THRESHOLD = Reg.R_STRIDE
 
-#: So few rows of weights that to list the samples which have errors costs more than it saves.
+#: So few rows of weights, or errors of a sample, that to list the samples which have errors costs
+#: more than it saves.
 _FEW = 8
 
 #: Algorithms that leave nearly every sample an error: after an epoch of MNIST by FA, each.
@@ -244,6 +246,20 @@ class Compiled:
         return (options.batch == 1 and options.skip_below == 0 and layout.double
                 and options.algorithm != "dpfm")
 
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether errors of hidden layers are made of the samples that have output errors only.
+
+        Then what reads them must leave out the others too: all of these layers' updates list the
+        samples, and their scalars lie so that Flag.WANTED has an effect.
+        """
+        options, hidden = self.network.options, self.network.layers[:-1]
+        return (options.algorithm not in (*_SELDOM_SURE, "dpfm")
+                and 1 < options.batch <= SCANNED_SAMPLES
+                and all(min(layer.p, layer.outputs) > _FEW for layer in hidden)
+                and self.layout.pair_record % GROUP == 0
+                and 4 * self.layout.sample_beats % GROUP == 0)
+
     def _begin(self, p: Program, *, learn: bool) -> None:
         """Await the batch's data, and set the first product's operands."""
         if not self.layout.double:
@@ -370,6 +386,9 @@ class Compiled:
                 flags |= Flag.SIGMOID
             if network.options.feedback == "lfsr":
                 flags |= Flag.SIGNS
+            if self._leaves_out:
+                # Nothing reads what is not made: updates and the next product leave it out too.
+                flags |= Flag.WANTED
             p.set(m_base=layer.back, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
                   g_base=layout.activation_pairs[below.index])
             if layer.input_major:

@@ -437,13 +437,13 @@ class Engine(wiring.Component):
         # Which samples have errors.
         m.submodules.erring = memory = Memory(shape=1, depth=ERROR_SAMPLES, init=[])
         write = memory.write_port()
-        reads = [memory.read_port(domain="comb") for _ in range(2)]
         samples = Signal(range(ERROR_SAMPLES + 1))
         m.d.comb += [
             write.en.eq(loss.errors_over & (samples != ERROR_SAMPLES)),
             write.addr.eq(samples), write.data.eq(loss.erring),
         ]
-        for read, port in zip(reads, (self, datapath)):
+        for port in (self, datapath, post):
+            read = memory.read_port(domain="comb")
             m.d.comb += [read.addr.eq(port.sample),
                          port.erring.eq(read.data | (port.sample >= samples))]
         with m.If(self.clear | loss.start):

@@ -30,6 +30,7 @@ class AddressGenerator(wiring.Component):
     Members
     -------
     base, a, b, c : In. Fixed while a job runs.
+    listed : In. ``a`` is the address of the next outer iteration, in place of an increment.
     restart : In. Load ``base``.
     step : In. Advance; ``end_inner`` and ``end_middle`` say which loops this step wraps.
     address : Out. Of the current iteration.
@@ -38,7 +39,7 @@ class AddressGenerator(wiring.Component):
     def __init__(self, bits: int = _BITS) -> None:
         self.bits = bits
         super().__init__({
-            "base": In(bits), "a": In(bits), "b": In(bits), "c": In(bits),
+            "base": In(bits), "a": In(bits), "b": In(bits), "c": In(bits), "listed": In(1),
             "restart": In(1), "step": In(1), "end_inner": In(1), "end_middle": In(1),
             "address": Out(bits),
         })
@@ -54,8 +55,8 @@ class AddressGenerator(wiring.Component):
             with m.Elif(~self.end_middle):
                 m.d.sync += [middle.eq(middle + self.b), self.address.eq(middle + self.b)]
             with m.Else():
-                m.d.sync += [outer.eq(outer + self.a), middle.eq(outer + self.a),
-                             self.address.eq(outer + self.a)]
+                following = Mux(self.listed, 0, outer) + self.a
+                m.d.sync += [outer.eq(following), middle.eq(following), self.address.eq(following)]
         return m
 
 
@@ -77,7 +78,8 @@ class Issue(wiring.Component):
 
     MVA, and UPD where :func:`tangente.golden.flow.scanned_update` says so, leave out what is zero:
     their micro-operations come from a :class:`Scanner`, with the pair of scalars. OWN with
-    Flag.LIVE likewise leaves out neurons whose activation is zero, and DEEP those below.
+    Flag.LIVE likewise leaves out neurons whose activation is zero, and DEEP those below. With
+    Flag.WANTED UPD, MVA and MVD, of 32 samples at most, leave out those that are not ``erring``.
 
     Members
     -------
@@ -139,6 +141,10 @@ class Issue(wiring.Component):
         pairs = Signal(12)
         m.d.comb += pairs.eq((job.p + 1) >> 1)
 
+        self._wanted, self._listing = Signal(), Signal()
+        # MVD's next sample, of those that are listed.
+        self._number = Signal(range(SCANNED_SAMPLES))
+        m.submodules.scanner = self._scanner = scanner = Scanner(config)
         self._words = Signal(range(LIVE_MAX // 2 + 1))
         self._word = Signal(data.StructLayout({"weight": _BITS, "even": 1, "odd": 1}))
         m.submodules.below = self._below = LiveList(config)
@@ -150,7 +156,7 @@ class Issue(wiring.Component):
         with m.Switch(kind):
             for k, loops in {
                 Kind.MVA: (job.count, tiles, pairs),
-                Kind.MVD: (job.count, pairs, tiles),
+                Kind.MVD: (scanner.count, pairs, tiles),
                 Kind.MVR: (job.count, tiles, job.p),
                 Kind.UPD: (pairs, tiles, job.count),
                 Kind.OWN: (pairs, tiles, Const(1)),
@@ -163,13 +169,15 @@ class Issue(wiring.Component):
         m.d.comb += [end_outer.eq(outer == last_outer), end_middle.eq(middle == last_middle),
                      end_inner.eq(inner == last_inner)]
 
-        restart, step = Signal(), Signal()
+        # A step that is not stopped by a fault or a reset: after these it does not matter where the
+        # loops are, so that their registers need not wait for the check of addresses.
+        restart, advance, step = Signal(), Signal(), Signal()
         m.submodules.weight = weight = AddressGenerator()
         m.submodules.row = row = AddressGenerator()
         m.submodules.scalar = scalar = AddressGenerator(_BITS + 1)
         m.submodules.target = target = AddressGenerator()
         for generator in (weight, row, scalar, target):
-            m.d.comb += [generator.restart.eq(restart), generator.step.eq(step),
+            m.d.comb += [generator.restart.eq(restart), generator.step.eq(advance),
                          generator.end_inner.eq(end_inner), generator.end_middle.eq(end_middle)]
 
         twice = Cat(Const(0, 1), job.s_stride)
@@ -182,6 +190,9 @@ class Issue(wiring.Component):
             with m.Case(Kind.MVD):
                 m.d.comb += [weight.b.eq(tiles), weight.c.eq(1), row.a.eq(job.v_stride),
                              row.c.eq(1)]
+                with m.If(self._wanted):
+                    m.d.comb += [row.base.eq(scanner.listed_vector), row.listed.eq(1),
+                                 row.a.eq(scanner.listed_vector)]
             with m.Case(Kind.MVR):
                 m.d.comb += [row.a.eq(job.r_stride), row.b.eq(1), row.c.eq(job.v_stride),
                              scalar.a.eq(twice),
@@ -221,9 +232,9 @@ class Issue(wiring.Component):
         ]
         running, dense = Signal(), Signal(Uop)
         scalar_now = Signal(signed(config.element_bits), reset_less=True)
-        m.d.sync += [self.done.eq(0), self.fault.eq(0), dense.valid.eq(0), spaced.eq(1)]
+        m.d.sync += [self.done.eq(0), self.fault.eq(0), spaced.eq(1)]
         scanning, begin = Signal(), Signal()
-        scanner = self._elaborate_scanner(m, is_kind, tiles, pairs, begin)
+        self._elaborate_scanner(m, is_kind, tiles, pairs, begin)
         m.d.comb += self.pair.eq(Mux(is_kind[Kind.DEEP], Cat(scalar_now, scalar_now),
                                      scanner.pair))
         m.d.comb += scanner.hold.eq(Mux(scanner.update, ~spaced, ~self.drain_ready))
@@ -244,13 +255,14 @@ class Issue(wiring.Component):
             self.drain_pairs.eq(Mux(Mux(self._scanned, scanner.last_tile, end_middle),
                                     (rest + 1) >> 1, lanes // 2)),
             self.take_credit.eq(step & last & is_kind[Kind.MVD]),
-            step.eq(running & ~wait & ~bad & ~beyond & ~self.reset_job),
+            advance.eq(running & ~wait),
+            step.eq(advance & ~bad & ~beyond & ~self.reset_job),
         ]
         with m.If(running & bad):
             m.d.sync += [running.eq(0), self.fault.eq(1)]
-        with m.If(step):
+        m.d.sync += dense.valid.eq(step)
+        with m.If(advance):
             m.d.sync += [
-                dense.valid.eq(1),
                 dense.weight.eq(Mux(listed, self._word.weight, weight.address)
                                 + Mux(is_kind[Kind.DEEP], tile_of, 0)),
                 dense.row.eq(row.address),
@@ -268,9 +280,10 @@ class Issue(wiring.Component):
             with m.If(last):
                 m.d.sync += [inner.eq(0), middle.eq(middle + 1), spaced.eq(0)]
                 with m.If(end_middle):
-                    m.d.sync += [middle.eq(0), outer.eq(outer + 1)]
+                    m.d.sync += [middle.eq(0), outer.eq(outer + 1),
+                                 self._number.eq(self._number + 1)]
                     with m.If(end_outer):
-                        m.d.sync += [running.eq(0), self.done.eq(1)]
+                        m.d.sync += [running.eq(0), self.done.eq(step)]
 
         # A scanned micro-operation stands two cycles after its step.
         scanned_pairs = delay(m, self.drain_pairs, STEP_TO_UOP, "scanned_pairs")
@@ -297,7 +310,7 @@ class Issue(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [rest.eq(job.q), more.eq(job.q > lanes), tiles.eq(1),
-                             outer.eq(0), middle.eq(0), inner.eq(0)]
+                             outer.eq(0), middle.eq(0), inner.eq(0), self._number.eq(0)]
                 # The list of those below is made beside OWN, or first if that reads pairs as well.
                 m.d.comb += below.start.eq(self.start & is_kind[Kind.OWN] & (job.tiles != 0))
                 m.d.sync += lists.eq(0)
@@ -311,34 +324,46 @@ class Issue(wiring.Component):
                                  tiles.eq(tiles + 1)]
                 with m.Elif(~lists | below.done):
                     m.d.comb += [restart.eq(1), begin.eq(~is_kind[Kind.DEEP])]
-                    m.d.sync += [running.eq(~self._scanned), scanning.eq(self._scanned)]
+                    m.d.sync += [running.eq(~self._scanned & ~self._listing),
+                                 scanning.eq(self._scanned | self._listing)]
                     m.next = "RUN"
                 with m.If(self.reset_job):
                     m.next = "IDLE"
             with m.State("RUN"):
+                with m.If(self._listing & scanner.listed):
+                    # MVD begins.
+                    m.d.comb += restart.eq(1)
+                    m.d.sync += [scanning.eq(0), running.eq((scanner.count != 0) & ~beyond),
+                                 self._number.eq(1)]
                 with m.If(~running & ~scanning):
                     m.next = "IDLE"
+        with m.If(scanner.nothing & ~beyond):
+            m.d.sync += [scanning.eq(0), self.done.eq(1)]
         with m.If(self.reset_job):
-            m.d.sync += [running.eq(0), scanning.eq(0), dense.valid.eq(0)]
+            m.d.sync += [running.eq(0), scanning.eq(0), dense.valid.eq(0), self.done.eq(0)]
         return m
 
     def _elaborate_scanner(self, m: Module, is_kind, tiles, pairs, begin) -> Scanner:
-        job = self.job
-        m.submodules.scanner = scanner = Scanner(self.config)
+        job, scanner = self.job, self._scanner
         self._scanned = Signal()
         own, below = is_kind[Kind.OWN], self._below
+        few = job.count <= SCANNED_SAMPLES
         alike = (job.count == 1) | (job.s_stride[:3] == 0)
         m.d.sync += self._scanned.eq(
             is_kind[Kind.MVA] | own & job.flags.live
-            | is_kind[Kind.UPD] & alike & (job.count <= SCANNED_SAMPLES))
+            | is_kind[Kind.UPD] & alike & few)
+        m.d.sync += [self._wanted.eq(job.flags.wanted & few),
+                     self._listing.eq(is_kind[Kind.MVD] & job.flags.wanted & few)]
         m.d.comb += [
-            scanner.start.eq(begin & self._scanned), scanner.update.eq(~is_kind[Kind.MVA]),
+            scanner.start.eq(begin & (self._scanned | self._listing)),
+            scanner.update.eq(~is_kind[Kind.MVA]),
+            scanner.dense.eq(self._listing), scanner.number.eq(self._number),
             scanner.base.eq(job.s_base), scanner.stride.eq(job.s_stride),
             scanner.pairs.eq(pairs), scanner.samples.eq(Mux(own, 1, job.count)),
             scanner.tiles.eq(tiles), scanner.weight_base.eq(job.m_base),
             scanner.vector_base.eq(job.v_base), scanner.vector_stride.eq(job.v_stride),
             scanner.row_data.eq(self.group_data),
-            scanner.wanted.eq(is_kind[Kind.UPD] & job.flags.wanted),
+            scanner.wanted.eq(self._wanted),
             self.sample.eq(scanner.sample), scanner.erring.eq(self.erring),
             below.base.eq(job.g_base), below.pairs.eq((job.q + 1) >> 1),
             below.group_data.eq(self.group_data), below.reset_job.eq(self.reset_job),
@@ -351,16 +376,20 @@ class Issue(wiring.Component):
     def _elaborate_check(self, m: Module, is_kind, tiles, pairs, begin) -> Signal:
         """Whether the last address of a kind is beyond its memory, one product after the other."""
         job, config = self.job, self.config
-        own, update = is_kind[Kind.OWN], is_kind[Kind.UPD]
+        own, mva = is_kind[Kind.OWN], is_kind[Kind.MVA]
+        listing = self._listing
         others = own & (job.tiles != 0)
         more = Mux(own, 0, job.count - 1)[:12]
         pairs_below = (job.q + 1)[1:]
         neurons = Mux(job.flags.live, pairs << 1, job.p)
         factors = [
             (pairs, tiles, job.m_base, Const(config.weight_words)),
-            (more, job.s_stride, Mux(own & ~job.flags.live, 0, job.s_base + pairs),
+            (Mux(listing, 0, more), job.s_stride,
+             Mux(listing | own & ~job.flags.live, 0, job.s_base + pairs),
              Mux(job.flags.input, config.input_beats * 4, config.pairs)),
-            (more, job.v_stride, Mux(update | own, job.v_base + tiles, 0), Const(config.rows)),
+            # MVA has no rows.
+            (Mux(mva, 0, more), job.v_stride, Mux(mva, 0, job.v_base + tiles),
+             Const(config.rows)),
             (Mux(own, neurons - 1, 0)[:12], job.yr_stride,
              Mux(own, job.yr_base + job.tiles + tiles, 0), Const(config.rows)),
             (Mux(others, (pairs_below << 1) - 1, 0)[:12], job.r_stride,
@@ -368,13 +397,11 @@ class Issue(wiring.Component):
             (Const(0, 12), Const(0, 16), Mux(others, job.g_base + pairs_below, 0),
              Const(config.pairs)),
         ]
-        # MVA has no rows.
-        factors[2] = (Mux(is_kind[Kind.MVA], 0, more), *factors[2][1:])
         check = Signal(len(factors) + 1)
         one, other = Signal(12, reset_less=True), Signal(16, reset_less=True)
         added, limit = Signal(18, reset_less=True), Signal(18, reset_less=True)
         product = Signal(28, reset_less=True)
-        m.d.sync += [check.eq(Cat(begin & (self._scanned | own), check)),
+        m.d.sync += [check.eq(Cat(begin & (self._scanned | listing | own), check)),
                      product.eq(one * other)]
         later = delay(m, Cat(added, limit), 1, "bound")
         for step, (first, second, plus, end) in enumerate(factors):

@@ -17,7 +17,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from ..golden.isa import SIGMOID_ENTRIES, Post
+from ..golden.flow import SCANNED_SAMPLES
+from ..golden.isa import ERROR_SAMPLES, SIGMOID_ENTRIES, Post
 from .activation import INDEX_BITS, Sigmoid, Slope
 from .delay import delay
 from .descriptor import Descriptor
@@ -69,7 +70,11 @@ class PostProcessor(wiring.Component):
     slopes are written to row memory one after the other. All sums of a sample come before those of
     the next, pairs in order; the odd element of the last pair of an odd width is ignored.
 
-    ``done`` comes :data:`LATENCY` cycles after the last pair of sums was accepted, or
+    A product's samples that are left out (Flag.WANTED, of 32 samples at most) take a cycle each, in
+    which the addresses go on to the next sample; no pairs come of them.
+
+    ``done`` comes :data:`LATENCY` cycles after the last pair of sums was accepted, or the last
+    sample left out; or
     :data:`ERRORS_LATENCY` after the last pair of errors.
 
     pynq_z2 by Yosys (xc7): 1,844 LUT, 49 SRL16E, 1,673 FF, 2 DSP48E1, 1 RAMB36E1.
@@ -87,6 +92,8 @@ class PostProcessor(wiring.Component):
     fault : unsigned(1), Out. One cycle: an address lies beyond its memory. That write is not
         issued; the job is dropped without ``done``.
     sums : stream of {even, odd}, In, signed(48).
+    sample : unsigned(6), Out; erring : unsigned(1), In. Whether that sample of the job has errors,
+        in the same cycle: with Flag.WANTED a product's others are left out.
     errors : stream of {even, odd}, In, signed(E), always ready; heard while such a job runs.
     pair_write_enable, pair_write_address, pair_write_data : unsigned(1), (16), (2 E), Out. Pair
         memory; the even element in the low bits.
@@ -124,6 +131,7 @@ class PostProcessor(wiring.Component):
                 {"even": signed(SUM_BITS), "odd": signed(SUM_BITS)}))),
             "errors": In(stream.Signature(data.StructLayout(
                 {"even": signed(bits), "odd": signed(bits)}), always_ready=True)),
+            "sample": Out(range(ERROR_SAMPLES)), "erring": In(1),
             "pair_write_enable": Out(1), "pair_write_address": Out(16),
             "pair_write_data": Out(2 * bits),
             "row_write_enable": Out(1), "row_write_row": Out(16), "row_write_pair": Out(pair),
@@ -150,7 +158,7 @@ class PostProcessor(wiring.Component):
 
         m.d.sync += self.fault.eq(~self.fault & ~self.reset_job & Cat(self._faults).any())
         with m.If(self.reset_job | self.fault):
-            m.d.sync += [valid.eq(0) for valid in self._valid[1:]]
+            m.d.sync += [valid.eq(0) for valid in (*self._valid[1:], *self._skips[1:])]
             m.d.sync += [self._active.eq(0), self.done.eq(0), self.pair_write_enable.eq(0),
                          self.row_write_enable.eq(0), self.logit_write_enable.eq(0)]
         return m
@@ -164,11 +172,12 @@ class PostProcessor(wiring.Component):
         act, logit = sums & (post == Post.ACT.value), sums & (post == Post.LOGIT.value)
         delta = sums & (post == Post.DELTA.value)
         written = act | delta | errors
+        self._wanted = wanted = sums & flags.wanted & (self.job.count <= SCANNED_SAMPLES)
         known = {
             "sums": sums, "errors": errors, "bup": bup, "act": act, "logit": logit, "delta": delta,
             "biased": act | logit, "sigmoid": flags.sigmoid, "pairs": written & flags.pairs,
             "rows": written & flags.rows, "slope_rows": act & flags.slope_rows,
-            "slope": delta & flags.slope,
+            "slope": delta & flags.slope, "wanted": wanted,
             "gradient": (delta | errors) & flags.bias_gradient,
         }
         self._is = {name: Signal(name=f"is_{name}") for name in known}
@@ -199,16 +208,19 @@ class PostProcessor(wiring.Component):
         return beyond
 
     def _elaborate_front(self, m: Module) -> None:
-        """Accepts pairs, counts them, and moves their tags along."""
+        """Accepts pairs, counts them, and moves their tags along; and samples that are left out."""
         self._active = active = Signal()
         pause, odd = Signal(), Signal()
         pairs, left, samples = Signal(11), Signal(11), Signal(12)
         tag, accept = Signal(_Tag), Signal()
+        # The sample is left out: known when it begins, since the one ahead is looked at.
+        skips, skip = Signal(), Signal()
         source = Mux(self._is["errors"], self.errors.valid, self.sums.valid) | self._is["bup"]
         m.d.comb += [
-            self.sums.ready.eq(active & self._is["sums"] & ~pause),
-            accept.eq(active & ~pause & source),
-            tag.last.eq(left == 0),
+            self.sums.ready.eq(active & self._is["sums"] & ~pause & ~skips),
+            accept.eq(active & ~pause & source & ~skips),
+            skip.eq(active & ~pause & skips),
+            tag.last.eq(skips | (left == 0)),
             tag.end.eq(tag.last & (samples == 0)),
             tag.single.eq(tag.last & odd),
         ]
@@ -221,13 +233,22 @@ class PostProcessor(wiring.Component):
             ]
         with m.Else():
             m.d.sync += pause.eq(accept & self._is["slope_rows"])
-            with m.If(accept):
+            with m.If(accept | skip):
                 m.d.sync += left.eq(Mux(tag.last, pairs, left - 1))
                 with m.If(tag.last):
                     m.d.sync += samples.eq(samples - 1)
                 with m.If(tag.end):
                     m.d.sync += active.eq(0)
+        with m.If(self.start):
+            m.d.sync += [self.sample.eq(1), skips.eq(self._wanted & ~self.erring)]
+        with m.Elif(~active):
+            m.d.sync += self.sample.eq(0)
+        with m.Elif((accept | skip) & tag.last):
+            m.d.sync += [self.sample.eq(self.sample + 1),
+                         skips.eq(self._is["wanted"] & ~self.erring)]
 
+        self._skips = [skip, *(Signal(name=f"skips_{i + 1}") for i in range(_LAST - 1))]
+        m.d.sync += [later.eq(now) for now, later in zip(self._skips, self._skips[1:])]
         self._valid = [accept, *(Signal(name=f"valid_{i + 1}") for i in range(_LAST))]
         self._tag = [tag, *(Signal(_Tag, name=f"tag_{i + 1}", reset_less=True)
                             for i in range(_LAST))]
@@ -240,7 +261,11 @@ class PostProcessor(wiring.Component):
                 valid = Mux(errors, accept, valid)
                 tag = Mux(errors, self._tag[0].as_value(), tag.as_value())
             m.d.sync += [self._valid[i].eq(valid), self._tag[i].eq(tag)]
-        m.d.sync += self.done.eq(self._valid[_LAST - 1] & self._tag[_LAST - 1].end & ~self.fault)
+        m.d.sync += self.done.eq(self._moves(_LAST - 1) & self._tag[_LAST - 1].end & ~self.fault)
+
+    def _moves(self, stage: int) -> Value:
+        """Whether a pair, or a sample that is left out, is at ``stage``."""
+        return self._valid[stage] | self._skips[stage]
 
     def _elaborate_bias_memory(self, m: Module) -> None:
         """The bias memory, its read address, and the slope's."""
@@ -269,7 +294,7 @@ class PostProcessor(wiring.Component):
 
         walker = self._walker(m, "slope", self.job.g_base, self.job.g_stride)
         m.d.comb += [
-            walker.step.eq(self._valid[_SLOPE_READ]), walker.last.eq(self._tag[_SLOPE_READ].last),
+            walker.step.eq(self._moves(_SLOPE_READ)), walker.last.eq(self._tag[_SLOPE_READ].last),
             self.slope_read_enable.eq(self._valid[_SLOPE_READ] & self._is["slope"]),
             self.slope_read_address.eq(walker.address),
         ]
@@ -389,9 +414,10 @@ class PostProcessor(wiring.Component):
         pair = Signal.like(self.row_write_pair)
         tile_end = Signal()
         m.d.comb += tile_end.eq(tag.last | (pair == config.lanes // 2 - 1))
-        m.d.comb += [y.step.eq(valid), y.last.eq(tag.last)]
+        moves = self._moves(before)
+        m.d.comb += [y.step.eq(moves), y.last.eq(tag.last)]
         for walker in (rows, slopes):
-            m.d.comb += [walker.step.eq(valid & tile_end), walker.last.eq(tag.last)]
+            m.d.comb += [walker.step.eq(moves & tile_end), walker.last.eq(tag.last)]
         with m.If(self.start):
             m.d.sync += pair.eq(0)
         with m.Elif(valid):

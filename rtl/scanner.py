@@ -1,5 +1,7 @@
 """The scanner: finds the pairs of scalars that are not zero, for products (MVA) and updates (UPD).
 
+It lists the samples that have errors, too, for these and for MVD.
+
 Scalars are read a *group* of eight pairs a cycle, aligned; what is zero costs no multiplication.
 
 MVA, for each sample and tile: groups with a live pair wait in a queue, and their pairs are issued
@@ -63,9 +65,15 @@ class Scanner(wiring.Component):
     weight_base, vector_base, vector_stride : In. First weight word; first row, rows between
         samples (UPD).
     row : Out, 16; row_data : In, 16 E. Group of pairs read, and two cycles later its data.
-    wanted : In. UPD: leave out samples that are not ``erring``: it takes COUNT + 1 cycles to list
-        the others.
+    wanted : In. Leave out samples that are not ``erring``, of 32 at most: it takes COUNT + 1 cycles
+        to list the others.
     sample : Out, 5; erring : In. That sample has errors, in the same cycle.
+    dense : In. Only list them, for loops that are another's: MVD.
+    listed, count : Out, 1 and 12. The list is complete (pulse), of so many samples; without
+        ``wanted``, COUNT.
+    number : In, 5; listed_vector : Out, 18. With ``dense``: the first row of that sample of the
+        list, in the same cycle.
+    nothing : Out. MVA, MVD: no sample is left; the job is over (pulse, the cycle after ``listed``).
     hold : In. Do not end a sum in this cycle.
     step, last, last_tile : Out. A micro-operation is issued; it ends a sum, of the last tile.
     waits : Out. The end of a sum is held back.
@@ -87,6 +95,8 @@ class Scanner(wiring.Component):
             "weight_base": In(16), "vector_base": In(16), "vector_stride": In(16),
             "row": Out(16), "row_data": In(GROUP * bits),
             "wanted": In(1), "sample": Out(range(SCANNED_SAMPLES)), "erring": In(1),
+            "dense": In(1), "listed": Out(1), "count": Out(12), "nothing": Out(1),
+            "number": In(range(SCANNED_SAMPLES)), "listed_vector": Out(_ADDRESS),
             "hold": In(1),
             "waits": Out(1), "step": Out(1), "last": Out(1), "last_tile": Out(1),
             "valid": Out(1), "weight": Out(_ADDRESS), "vector": Out(_ADDRESS), "pair": Out(bits),
@@ -136,8 +146,8 @@ class Scanner(wiring.Component):
         self._room, self._busy = Signal(init=1), Signal(_BANKS)
         # Of two banks, each takes the room of two.
         self._wide, self._next = Signal(), Signal(2)
-        m.d.comb += [self._wide.eq(samples > SCANNED_SAMPLES // 2),
-                     self._next.eq(Mux(self._wide, 2, 1))]
+        m.d.sync += self._wide.eq(samples > SCANNED_SAMPLES // 2)
+        m.d.comb += self._next.eq(Mux(self._wide, 2, 1))
         ready = Signal()
         # The sample's last pair.
         pairs_less, end = Signal(12, reset_less=True), Signal(_ADDRESS)
@@ -145,6 +155,7 @@ class Scanner(wiring.Component):
         next_tile, at_last_tile = Signal(12), Signal()
         # The sample that comes after this one, and whether that is the first again.
         next_sample, last_sample, samples_less = Signal(12), Signal(), Signal(12, reset_less=True)
+        self._samples_less = samples_less
         m.d.sync += [pairs_less.eq(self.pairs - 1), samples_less.eq(samples - 1)]
         m.d.comb += [
             last_tile.eq(self.update | at_last_tile),
@@ -159,7 +170,7 @@ class Scanner(wiring.Component):
         listed_row = Signal(16)
         m.d.comb += [
             offset.addr.eq(Mux(opens, 0, next_sample)),
-            listed_row.eq(group + (last_sample & ~opens) + offset.data),
+            listed_row.eq(group + (last_sample & ~opens) + (offset.data >> 3)),
         ]
         with m.If(self.start):
             m.d.sync += [active.eq(~self.wanted), fresh.eq(1), sample.eq(0), tile.eq(0),
@@ -174,15 +185,11 @@ class Scanner(wiring.Component):
                          next_sample.eq(Mux(on, 0, next_sample + 1))]
         # UPD walks over samples that lie alike in their groups: address and end stay.
         with m.If(opens & ~self.start):
-            m.d.sync += [active.eq(samples != 0), row.eq(listed_row)]
+            m.d.sync += [active.eq((samples != 0) & ~self.dense), row.eq(listed_row)]
         with m.Elif(ready & ~self.update & ~self.start):
             m.d.sync += [row.eq(row + 1), fresh.eq(last_row)]
             with m.If(last_row):
-                following = Signal(_ADDRESS)
-                m.d.comb += following.eq(address + Mux(last_tile, self.stride, 0))
-                m.d.sync += [tile.eq(next_tile), at_last_tile.eq(next_tile == self._tiles_less),
-                             address.eq(following),
-                             end.eq(following + pairs_less), row.eq(following >> 3)]
+                m.d.sync += [tile.eq(next_tile), at_last_tile.eq(next_tile == self._tiles_less)]
                 with m.If(last_tile & last_sample):
                     m.d.sync += active.eq(0)
         with m.Elif(ready & ~self.start):
@@ -194,6 +201,16 @@ class Scanner(wiring.Component):
                     m.d.sync += active.eq(0)
             with m.If(self.wanted):
                 m.d.sync += row.eq(listed_row)
+        # MVA's next sample begins anywhere in a group: a stride on, or as listed.
+        following, steps = Signal(_ADDRESS), Signal()
+        m.d.comb += [
+            steps.eq(opens | at_last_tile),
+            following.eq(Mux(steps & self.wanted, 0, address)
+                         + Mux(steps, Mux(self.wanted, offset.data, self.stride), 0)),
+        ]
+        with m.If((opens | ready & last_row) & ~self.update & ~self.start):
+            m.d.sync += [address.eq(following), end.eq(following + pairs_less),
+                         row.eq(following >> 3)]
         with m.If(self.reset_job):
             m.d.sync += active.eq(0)
         self._reads, self._reading_bank = Signal(), bank
@@ -231,9 +248,10 @@ class Scanner(wiring.Component):
             self.row_data[k * bits:k * bits + bits].any() for k in range(GROUP)))
 
     def _elaborate_list(self, m: Module):
-        """The samples of an UPD that have errors: how many, where their groups are, and a pulse.
+        """The samples that have errors: how many, where their pairs are, and a pulse.
 
-        The rows of their vectors are listed as well.
+        Of UPD from the first sample on, of MVA from the beginning of the memory. The rows of their
+        vectors are listed as well.
         """
         listing, opens = Signal(), Signal()
         number, listed = Signal(12), Signal(range(SCANNED_SAMPLES + 1))
@@ -251,17 +269,20 @@ class Scanner(wiring.Component):
         m.d.sync += opens.eq(0)
         with m.If(self.start):
             m.d.sync += [listing.eq(self.wanted & ~self.reset_job), number.eq(0), listed.eq(0),
-                         offset.eq(0), row.eq(self.vector_base)]
+                         offset.eq(Mux(self.update, 0, self.base)), row.eq(self.vector_base)]
         with m.Elif(listing):
             m.d.sync += [number.eq(number + 1), listed.eq(listed + self.erring),
-                         offset.eq(offset + (self.stride >> 3)),
+                         offset.eq(offset + self.stride),
                          row.eq(row + self.vector_stride)]
             with m.If(number + 1 == self.samples):
                 m.d.sync += [listing.eq(0), opens.eq(1)]
         with m.If(self.reset_job):
             m.d.sync += [listing.eq(0), opens.eq(0)]
         self._samples, self._opens = Signal(12), opens
-        m.d.comb += self._samples.eq(Mux(self.wanted, listed, self.samples))
+        m.d.comb += [self._samples.eq(Mux(self.wanted, listed, self.samples)),
+                     self.listed.eq(opens), self.count.eq(self._samples)]
+        m.d.sync += self.nothing.eq(opens & ~self.reset_job & (listed == 0)
+                                    & (self.dense | ~self.update))
         return self._samples, read, opens
 
     # --- MVA --------------------------------------------------------------------------------------
@@ -343,7 +364,7 @@ class Scanner(wiring.Component):
         arrives, bank = Signal(), self._two.bank
         gathered, complete = Signal(), Signal(_BANKS)
         m.d.comb += [arrives.eq(self._arrives & self.update),
-                     gathered.eq(arrives & (self._two.sample + 1 == self._samples))]
+                     gathered.eq(arrives & (self._two.sample == self._samples_less))]
         banks = range(_BANKS)
         masks = [[Signal(samples // 2, name=f"mask_{b}_{k}") for k in range(GROUP)] for b in banks]
         live = [Signal(GROUP, name=f"live_{b}") for b in banks]
@@ -433,7 +454,7 @@ class Scanner(wiring.Component):
                          held.eq(0), running.eq(self.start & ~self.reset_job), fresh.eq(1),
                          self._busy.eq(0), complete.eq(0),
                          *(mask.eq(0) for group in masks for mask in group)]
-        with m.If(self._opens & (self._samples == 0)):
+        with m.If(self._opens & (self._samples == 0) & ~self.dense):
             m.d.sync += all_looked.eq(1)
         with m.If(self.update):
             m.d.comb += self._ends.eq(held & ends)
@@ -474,7 +495,9 @@ class Scanner(wiring.Component):
         valid = Signal()
         m.d.sync += [later.eq(chosen), valid.eq(chosen.valid & ~self.reset_job)]
         pairs = [read.data[k * bits:k * bits + bits] for k in range(GROUP)]
-        m.d.comb += [read.addr.eq(later.slot), self._vector.addr.eq(later.sample)]
+        m.d.comb += [read.addr.eq(later.slot),
+                     self._vector.addr.eq(Mux(self.dense, self.number, later.sample)),
+                     self.listed_vector.eq(self._vector.data)]
         m.d.sync += [
             self.valid.eq(valid & ~self.reset_job),
             self.pair.eq(Mux(later.none, 0, Choice(pairs)[later.place])),

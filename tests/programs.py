@@ -248,6 +248,11 @@ def random_instruction(rng: np.random.Generator, config: Config, op: Op,
     elif op is Op.LOSS:
         flags |= int(rng.integers(2)) * Flag.POST0
         values["s_base"] = sizes.get("s_base", int(rng.integers(0, config.logit_pairs - 52)))
+        if not sizes and rng.random() < 0.7:
+            # Only the largest errors are left: some samples have one, for Flag.WANTED.
+            values["p"] = 1 + int(rng.integers(0, 3))
+            largest = (3000 if flags & Flag.POST0 else 1 << 15) * values["mantissa"]
+            values["e_shift"] = min(largest.bit_length(), 31)
     elif op in (Op.UPD, Op.SCT):
         if not values["acc_bits"] or flags & Flag.EVENT and flags & Flag.MASTER:
             flags &= ~int(Flag.EVENT | Flag.MASTER)

@@ -63,13 +63,17 @@ class Pairs:
 
 
 def product_steps(memory: Pairs, job: dict[str, Any]) -> list[Step]:
-    """MVA: for each sample and tile its live pairs; the end of a sum comes with its last group."""
-    result = []
-    for sample in range(job["samples"]):
+    """MVA: for each sample and tile its live pairs; the end of a sum comes with its last group.
+
+    Of the samples that are ``erring``, if there is such a list.
+    """
+    result, erring = [], job.get("erring")
+    made = [b for b in range(job["samples"]) if not erring or erring[b]]
+    for sample in made:
         base = job["base"] + sample * job["stride"]
         for tile in range(job["tiles"]):
             last_tile = int(tile == job["tiles"] - 1)
-            final = int(last_tile and sample == job["samples"] - 1)
+            final = int(last_tile and sample == made[-1])
             found = [i for i in range(job["pairs"]) if memory[base + i]]
             last_group = (base + job["pairs"] - 1) // GROUP
             # The last group ends the sum, with a product with zero if nothing lives in it.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tangente.golden import tensor
 from tangente.golden.config import Config, preset
 from tangente.golden.flow import GROUP
 from tangente.golden.formats import slot_code
@@ -183,6 +185,45 @@ def test_registers_of_one_sample_or_of_all_change_nothing(layers: tuple[int, ...
     expected, other = trained(every, 13), trained(single, 13)
     np.testing.assert_array_equal(expected[0], other[0])
     np.testing.assert_array_equal(expected[1], other[1])
+
+
+@pytest.mark.parametrize(("layers", "left_out"), [
+    ((20, 12, 13, 10), True), ((40, 9, 11, 10, 3), True), ((9, 40, 2), True),
+    # An update that does not list samples reads all of them.
+    ((20, 8, 13, 10), False), ((8, 12, 10), False),
+], ids=str)
+@pytest.mark.parametrize("batch", [2, 10, 32])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_hidden_errors_of_samples_that_err(layers: tuple[int, ...], left_out: bool, batch: int,
+                                           loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and biases are those of a training that makes the errors of all samples."""
+    config = dataclasses.replace(TINY, input_beats=1024, weight_words=2048, target_beats=256)
+    options = Options(layers=layers, batch=batch, preset="tiny", algorithm="bp", loss=loss, lr=0.2,
+                      bits=8)
+    compiled = compile_network(options, config)
+    rate = compiled.network.scales.rate(options.lr)
+    backward = [flags for op, flags, _ in Trace.of(
+        compiled.training(Chunk(3 * batch + 1, 0, 0), rate), compiled)
+        if op in (Op.MVA, Op.MVD) and flags & 3 == Post.DELTA]
+    assert backward
+    assert {bool(flags & Flag.WANTED) for flags in backward} == {left_out}
+    # Half the samples are as good as known, so that whole batches are, too.
+    erring: list[bool] = []
+    for name in ("softmax_errors", "squared_errors"):
+        function = getattr(tensor, name)
+
+        def some(z: np.ndarray, *others: Any, function: Any = function) -> Any:
+            errors, *rest = function(z, *others)
+            errors[z.sum(1) % 2 == 0] = 0
+            erring.extend(errors.any(1))
+            return errors, *rest
+
+        monkeypatch.setattr(tensor, name, some)
+    found = trained(compiled, 8 * batch + 1)
+    assert 0 < sum(erring) < len(erring) == 8 * batch + 1
+    monkeypatch.setattr(Compiled, "_leaves_out", False)
+    for one, other in zip(found, trained(compile_network(options, config), 8 * batch + 1)):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_seed_decides_random_rounding() -> None:

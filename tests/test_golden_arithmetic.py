@@ -22,7 +22,7 @@ from tangente.golden.formats import (
     slot_accumulator,
     slot_code,
 )
-from tangente.golden.isa import Op, Reg
+from tangente.golden.isa import Flag, Op, Post, Reg
 from tangente.golden.loss import softmax_errors, squared_errors
 from tangente.golden.machine import Machine
 
@@ -267,6 +267,45 @@ def test_upd_leaves_words_alone_whose_pair_is_zero_in_all_samples(samples: int) 
     assert (state.weights[4:6] == 0x1200).all()
     assert (state.weights[6:] == 0x1235).all()
     assert state.live.tolist() == [[b == samples - 1, False, True] for b in range(samples)]
+
+
+@pytest.mark.parametrize("op", [Op.MVA, Op.MVD], ids=lambda op: op.name)
+@pytest.mark.parametrize(("samples", "erring"), [
+    (1, [0]), (1, [1]), (4, [0, 1, 0, 1]), (4, [0, 0, 0, 0]), (4, [1, 0]), (33, 33 * [0])])
+def test_products_leave_samples_out(op: Op, samples: int, erring: list[int]) -> None:
+    """Nothing is written of them, the others are as ever. Of 33 samples, and those that no LOSS has
+    looked at, none is left out."""
+    config = preset("tiny")
+    flags = Flag.PAIRS | Flag.ROWS | Flag.SLOPE | Post.DELTA | Flag.BIAS_GRADIENT
+    found = []
+    for wanted in (0, int(Flag.WANTED)):
+        machine = Machine(config)
+        state, r = machine.state, machine.registers
+        for memory in (state.weights, state.pairs, state.rows):
+            memory[:] = np.random.default_rng(1).integers(-100, 100, memory.shape)
+        state.erring = np.array(erring, np.bool_)
+        for reg, value in ((Reg.COUNT, samples), (Reg.P, 7), (Reg.Q, 6), (Reg.S_STRIDE, 8),
+                           (Reg.V_STRIDE, 2), (Reg.CODE_BITS, 8), (Reg.SHIFT, 16),
+                           (Reg.Y_BASE, 2000), (Reg.Y_STRIDE, 5), (Reg.YR_BASE, 1000),
+                           (Reg.YR_STRIDE, 3), (Reg.G_BASE, 1000), (Reg.G_STRIDE, 4)):
+            r[reg] = value
+        before = state.pairs.copy(), state.rows.copy()
+        machine.execute(op, flags | wanted)
+        found.append(state)
+    every, some = found
+    left_out = [samples <= 32 and b < len(erring) and not erring[b] for b in range(samples)]
+    gradient = np.zeros_like(every.biases)
+    for memory, old, base, stride in ((lambda state: state.pairs, before[0], 2000, 5),
+                                      (lambda state: state.rows, before[1], 1000, 3)):
+        expected = memory(every).copy()
+        for b in np.flatnonzero(left_out):
+            expected[base + b * stride:base + (b + 1) * stride] = (
+                old[base + b * stride:base + (b + 1) * stride])
+        np.testing.assert_array_equal(memory(some), expected)
+    for b in np.flatnonzero(~np.array(left_out)):
+        errors = every.pairs[2000 + b * 5:2000 + b * 5 + (4 if op is Op.MVD else 3)]
+        gradient[:len(errors), :, 1] += errors
+    np.testing.assert_array_equal(some.biases, gradient)
 
 
 @_fast

@@ -8,6 +8,7 @@ import itertools
 import random
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scanning import Pairs, product_steps, update_steps
@@ -37,9 +38,10 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
         Kind.MVR: (j["count"], tiles, j["p"]), Kind.UPD: (pairs, tiles, j["count"]),
     }[kind]
     result = []
-    for a, b, c in itertools.product(range(outer), range(middle), range(inner)):
+    samples = made(kind, job) if kind is Kind.MVD else list(range(outer))
+    for a, b, c in itertools.product(samples, range(middle), range(inner)):
         uop = {"first": int(c == 0), "last": int(c == inner - 1),
-               "final": int((a, b, c) == (outer - 1, middle - 1, inner - 1))}
+               "final": int((a, b, c) == (samples[-1], middle - 1, inner - 1))}
         if kind is Kind.MVA:
             uop |= {"weight": j["m_base"] + c * tiles + b,
                     "scalar": 2 * (j["s_base"] + a * j["s_stride"] + c)}
@@ -55,6 +57,17 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
                     "scalar": 2 * (j["s_base"] + c * j["s_stride"] + a)}
         result.append(uop)
     return result
+
+
+def is_listed(kind: Kind, job: dict[str, int]) -> bool:
+    """Whether samples without errors are left out."""
+    return bool(job["wanted"]) and job["count"] <= flow.SCANNED_SAMPLES and (
+        kind in (Kind.MVA, Kind.MVD) or kind is Kind.UPD and is_scanned(kind, job))
+
+
+def made(kind: Kind, job: dict[str, int]) -> list[int]:
+    """The samples that are not left out."""
+    return [b for b in range(job["count"]) if not is_listed(kind, job) or job["erring"] >> b & 1]
 
 
 def is_bad(kind: Kind, job: dict[str, int], uop: dict[str, int]) -> bool:
@@ -76,6 +89,8 @@ def scanned(kind: Kind, job: dict[str, int], memory: Pairs) -> list[dict[str, in
                 "samples": job["count"], "tiles": -(-job["q"] // LANES),
                 "weight_base": job["m_base"], "vector_base": job["v_base"],
                 "vector_stride": job["v_stride"]}
+    if is_listed(kind, job):
+        operands["erring"] = [bool(job["erring"] >> b & 1) for b in range(job["count"])]
     steps = (product_steps if kind is Kind.MVA else update_steps)(memory, operands)
     result = []
     for step in steps:
@@ -182,8 +197,11 @@ class IssueBench(UnitBench):
         ctx.set(dut.start, 0)
         await ctx.tick().repeat(3)
         ctx.set(dut.reset_job, 0)
+        self._erring = job["erring"]
         for name, value in job.items():
-            ctx.set(getattr(dut.job.flags if name in ("input", "live") else dut.job, name), value)
+            if name != "erring":
+                flag = name in ("input", "live", "wanted")
+                ctx.set(getattr(dut.job.flags if flag else dut.job, name), value)
         self._memory, self._share, self._generator = memory, share, random.Random(seed)
         self._groups = [0] * Ram.LATENCY
         self._now = 0
@@ -211,8 +229,10 @@ class IssueBench(UnitBench):
         result.began = self._now
         credits = 0
         # A scanned micro-operation may stand one cycle after `done`. OWN's addresses are looked at
-        # beside its first rows, the last of them at most six cycles after it is done.
-        after = generator.randint(6, 12) if kind is Kind.OWN else 1
+        # beside its first rows, the last of them at most six cycles after it is done; MVD's beside
+        # its list of samples.
+        beside = kind is Kind.OWN or kind is Kind.MVD and is_listed(kind, job)
+        after = generator.randint(6, 12) if beside else 1
         for cycle in range(4000):
             free = generator.random() < self._share
             # What a kind does not look at may have any value.
@@ -233,7 +253,7 @@ class IssueBench(UnitBench):
                 result.cycles.append(cycle)
             done, fault = ctx.get(dut.done), ctx.get(dut.fault)
             assert not (done and fault)
-            assert result.over < 0 or not done and (kind is Kind.OWN or not fault)
+            assert result.over < 0 or not done and (beside or not fault)
             await ctx.tick()
             self._now += 1
             if stops:
@@ -257,6 +277,7 @@ class IssueBench(UnitBench):
         """The pair memory, two cycles after it is asked."""
         ctx.set(self.dut.group_data, self._memory.group(self._groups[-Ram.LATENCY]))
         self._groups.append(ctx.get(self.dut.group))
+        ctx.set(self.dut.erring, self._erring >> ctx.get(self.dut.sample) & 1)
 
 
 @functools.cache
@@ -287,6 +308,13 @@ def jobs(draw: st.DrawFn, near_end: bool) -> dict[str, int]:
                                        st.just(65528) if near_end else st.just(0)))}
 
 
+def listed_jobs(near_end: bool) -> st.SearchStrategy[dict[str, int]]:
+    """Jobs that may leave samples out: a bit of ``erring`` for each that has errors."""
+    return st.builds(lambda job, wanted, erring: job | {"wanted": wanted, "erring": erring},
+                     jobs(near_end), st.integers(0, 1),
+                     st.one_of(st.just(0), st.integers(0, (1 << 40) - 1)))
+
+
 def match(uops: list[dict[str, int]], expected: list[dict[str, int]]) -> None:
     """No more micro-operations than expected, each as expected where that says anything.
 
@@ -306,8 +334,9 @@ def pairs_of(seed: int) -> Pairs:
 
 def check(kind: Kind, job: dict[str, int], share: float, seed: int,
           stop: int | None = None) -> None:
+    first_bad = next((i for i, uop in enumerate(loops(kind, job | {"wanted": 0}))
+                      if is_bad(kind, job, uop)), None)
     expected = loops(kind, job)
-    first_bad = next((i for i, uop in enumerate(expected) if is_bad(kind, job, uop)), None)
     memory = pairs_of(seed)
     scans = is_scanned(kind, job)
     if scans:
@@ -320,6 +349,10 @@ def check(kind: Kind, job: dict[str, int], share: float, seed: int,
     if end == "stopped":
         return
     assert end == ("done" if first_bad is None else "fault")
+    if first_bad is not None and kind is Kind.MVD and is_listed(kind, job):
+        # At most what is issued until the last address is known to be beyond.
+        assert len(uops) <= 2
+        return
     good = expected[:first_bad]
     assert len(uops) == len(good)
     # A sum that the drain takes is announced with its pairs of neurons.
@@ -339,7 +372,7 @@ def check(kind: Kind, job: dict[str, int], share: float, seed: int,
     if share == 1 and cycles and not scans:
         # Nothing else takes time: setup as golden.clock counts it, then one a cycle. Scanned jobs'
         # times are in test_scanner.py.
-        assert cycles[0] == tiles + 1
+        assert cycles[0] == tiles + 1 + (job["count"] + 1 if is_listed(kind, job) else 0)
         waits = sum(uop["first"] & uop["last"] for uop in good[1:]) if kind in SUMMED else (
             sum(uop["last"] for uop in good[:-1]) if kind in DRAINED else 0)
         assert cycles[-1] - cycles[0] == len(good) - 1 + waits
@@ -388,14 +421,24 @@ _SETTINGS = settings(max_examples=60, derandomize=True, deadline=None)
 
 
 @_SETTINGS
-@given(kind=_KINDS, job=jobs(near_end=False), share=st.sampled_from((0.2, 0.6, 1.0)),
+@given(kind=_KINDS, job=listed_jobs(near_end=False), share=st.sampled_from((0.2, 0.6, 1.0)),
        seed=st.integers(0, 1 << 32))
 def test_loops(kind: Kind, job: dict[str, int], share: float, seed: int) -> None:
     check(kind, job, share, seed)
 
 
+@pytest.mark.parametrize("erring", [0, 1, 0b100, 0b1011011, (1 << 32) - 1, 1 << 31 | 9])
+@pytest.mark.parametrize("count", [1, 2, 7, 32, 33])
+@pytest.mark.parametrize("kind", [Kind.MVA, Kind.MVD, Kind.UPD], ids=lambda kind: kind.name)
+def test_listed_samples(kind: Kind, count: int, erring: int) -> None:
+    job = {"count": count, "p": 5, "q": 6, "tiles": 0, "input": 0, "live": 0, "wanted": 1,
+           "m_base": 7, "v_base": 11, "r_base": 0, "yr_base": 0, "s_base": 13, "g_base": 0,
+           "v_stride": 5, "r_stride": 0, "yr_stride": 0, "s_stride": 8, "erring": erring}
+    check(kind, job, 1.0, 12345 + count)
+
+
 @_SETTINGS
-@given(kind=_KINDS, job=jobs(near_end=True), share=st.sampled_from((0.5, 1.0)),
+@given(kind=_KINDS, job=listed_jobs(near_end=True), share=st.sampled_from((0.5, 1.0)),
        seed=st.integers(0, 1 << 32))
 def test_addresses_beyond_the_end(kind: Kind, job: dict[str, int], share: float,
                                   seed: int) -> None:
@@ -403,7 +446,8 @@ def test_addresses_beyond_the_end(kind: Kind, job: dict[str, int], share: float,
 
 
 @settings(max_examples=30, derandomize=True, deadline=None)
-@given(kind=_KINDS, job=jobs(near_end=False), stop=st.integers(0, 30), seed=st.integers(0, 1 << 32))
+@given(kind=_KINDS, job=listed_jobs(near_end=False), stop=st.integers(0, 30),
+       seed=st.integers(0, 1 << 32))
 def test_stops_at_once(kind: Kind, job: dict[str, int], stop: int, seed: int) -> None:
     check(kind, job, 0.7, seed, stop)
     check(kind, job, 1.0, seed)
@@ -411,7 +455,8 @@ def test_stops_at_once(kind: Kind, job: dict[str, int], stop: int, seed: int) ->
 
 def _derivatives(near_end: bool) -> st.SearchStrategy[dict[str, int]]:
     """Jobs of DRV, some of whose vectors take more groups than two."""
-    return st.builds(lambda job, p, q: job | {"p": p, "q": q, "input": 0}, jobs(near_end),
+    return st.builds(lambda job, p, q: job | {"p": p, "q": q, "input": 0, "wanted": 0,
+                                               "erring": 0}, jobs(near_end),
                      st.integers(1, 11),
                      st.one_of(st.integers(1, 11), st.integers(1, 40)))
 
@@ -426,7 +471,8 @@ def test_derivatives(job: dict[str, int], seed: int) -> None:
 @given(job=_derivatives(near_end=True), seed=st.integers(0, 1 << 32))
 @example(job={"count": 5, "p": 3, "q": 1, "tiles": 2, "input": 0, "live": 0, "m_base": 472,
               "v_base": 2008, "r_base": 593, "yr_base": 348, "s_base": 2008, "g_base": 659,
-              "v_stride": 65535, "r_stride": 0, "yr_stride": 65535, "s_stride": 65528}, seed=0)
+              "v_stride": 65535, "r_stride": 0, "yr_stride": 65535, "s_stride": 65528, "wanted": 0,
+              "erring": 0}, seed=0)
 def test_derivatives_beyond_the_end(job: dict[str, int], seed: int) -> None:
     check_derivatives(job, seed)
 

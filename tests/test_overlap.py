@@ -57,12 +57,27 @@ def instruction(rng: np.random.Generator, op: Op, flags: int) -> list[int]:
         "f_stride": 10 + below(9), "shift": 8 + below(8), "shift2": below(4)}
     if op is Op.UPD and below(5) == 0:
         values |= {"count": 31 + below(4), "p": 1 + below(6), "s_stride": 8}
+    if op in (Op.MVA, Op.MVD) and flags & 3 != Post.LOGIT and below(5) == 0:
+        values |= {"count": 31 + below(4), "p": 1 + below(6), "q": 1 + below(6),
+                   "s_stride": 2 + below(7), "g_stride": 8, "v_stride": below(8)}
     if op is Op.LOSS:
         values |= {"p": 1 + below(9), "s_base": below(100)}
     if flags & 3 == Post.LOGIT and op is not Op.LOSS:
         # Samples of products with 20 pairs.
         values |= {"y_base": below(40), "y_stride": 20}
     return Assembler().set(**values).op(op, flags).words
+
+
+def some_err(rng: np.random.Generator, image: Image) -> list[int]:
+    """A LOSS of which no, few, half or nearly all samples have an error; it writes nothing."""
+    count = int(rng.choice([1, 2, 5, 6, 31, 32, 34, 64]))
+    targets = image.targets(CONFIG)
+    first = int(rng.integers(0, targets.size - count))
+    # Errors are the targets: no product writes the last logits.
+    targets[first:first + count] = 3000 * (rng.random(count) < rng.choice([0, 0.1, 0.5, 0.9]))
+    return Assembler().set(count=count, p=1, s_base=CONFIG.logit_pairs - 1, s_stride=0, e_shift=10,
+                           mantissa=200, t_base=first, t_stride=1, y_base=0, y_stride=0, yr_base=0,
+                           yr_stride=0).op(Op.LOSS, Flag.POST0).words
 
 
 def both(library: Path, image: Image, words: list[int], size: int) -> tuple[Outcome, Outcome]:
@@ -113,6 +128,68 @@ def test_random_orders(tiny_library: Path, image_seed: int, seed: int,
     bodies = [instruction(rng, op, flags) for op, flags in ran]
     note("\n".join(listing(body) for body in bodies))
     equal(tiny_library, Image.random(CONFIG, np.random.default_rng(image_seed)), bodies)
+
+
+_WANTED = st.sampled_from([(op, int(flags | Flag.WANTED)) for op in (Op.MVA, Op.MVD)
+                           for flags in _RESULTS])
+
+
+@settings(max_examples=60, derandomize=True, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(image_seed=_SEEDS, seed=_SEEDS, ran=st.lists(st.tuples(
+    st.lists(_WANTED, min_size=1, max_size=3),
+    st.lists(st.sampled_from((Op.UPD, Op.BUP)), max_size=2)), min_size=1, max_size=3))
+def test_samples_that_err(tiny_library: Path, image_seed: int, seed: int,
+                          ran: list[tuple[list[tuple[Op, int]], list[Op]]]) -> None:
+    """Flag.WANTED of products, and updates beside them."""
+    image = Image.random(CONFIG, np.random.default_rng(image_seed))
+    rng, bodies = np.random.default_rng(seed), []
+    for products, others in ran:
+        bodies.append(some_err(rng, image))
+        bodies += [instruction(rng, op, flags) for op, flags in products]
+        bodies += [instruction(rng, op, int(Flag.BESIDE | (op is Op.UPD) * Flag.WANTED))
+                   for op in others]
+    note("\n".join(listing(body) for body in bodies))
+    equal(tiny_library, image, bodies)
+
+
+@pytest.mark.parametrize("op", [Op.MVA, Op.MVD], ids=lambda op: op.name)
+@pytest.mark.parametrize(("wrong", "values"), [
+    ([0, 0], {}), ([1, 0], {}), ([0, 1], {}),
+    # What is not made is not written beyond a memory; what is made is.
+    ([1, 1, 0], {"y_base": 4096 - 20 - 20}), ([1, 0, 1], {"y_base": 4096 - 20 - 20}),
+    ([0, 0, 0], {"y_base": 65535, "yr_base": 65535, "g_base": 65535, "b_base": 65535}),
+    ([0, 1, 1], {"yr_base": 2046, "yr_stride": 1}), ([0, 0, 1], {"g_base": 4090, "g_stride": 3}),
+    # Far beyond, and the address is never within again.
+    ([1] + 8 * [0] + [1], {"y_stride": 58254}), ([1] + 30 * [0] + [1], {"yr_stride": 65536 // 4}),
+    ([1] + 15 * [0] + [1], {"g_stride": 32768}),
+    # Operands are looked at as without the flag.
+    ([1, 0], {"m_base": 512 - 14}), ([0, 0], {"m_base": 512 - 14}), ([0], {"m_base": 512 - 14}),
+    ([1, 0], {"s_base": 4090, "v_base": 2046}), ([0, 0], {"s_base": 4090, "v_base": 2046}),
+    ([0], {"s_base": 4092, "v_base": 2047}), ([1], {"s_base": 4092, "v_base": 2047}),
+    ([1] + 16 * [0] + [1], {"s_stride": 65535, "v_stride": 65535}),
+], ids=str)
+def test_faults_of_samples_that_err(tiny_library: Path, op: Op, wrong: list[int],
+                                    values: dict[str, int]) -> None:
+    """Cause and PC are golden's, and so is all that a program without a fault leaves."""
+    image = Image.random(CONFIG, np.random.default_rng(7))
+    image.targets(CONFIG)[:len(wrong)] = 3000 * np.array(wrong)
+    loss = Assembler().set(count=len(wrong), p=1, s_base=CONFIG.logit_pairs - 1, s_stride=0,
+                           e_shift=10, mantissa=200, t_base=0, t_stride=1, y_base=0, y_stride=0,
+                           yr_base=0, yr_stride=0, g_base=0, g_stride=0, f_base=0, f_stride=0,
+                           b_base=0).op(Op.LOSS, Flag.POST0)
+    product = Assembler().set(**_VALID | {"count": len(wrong), "p": 9, "q": 9, "y_stride": 20,
+                                          "yr_stride": 4, "s_stride": 4, "v_stride": 3,
+                                          "g_stride": 3} | values)
+    product.op(op, Flag.WANTED | Flag.PAIRS | Flag.ROWS | Post.DELTA | Flag.SLOPE
+               | Flag.BIAS_GRADIENT)
+    words, size = complete(image, [*sources(), loss.words, product.words])
+    golden, simulated = both(tiny_library, image, words, size)
+    assert (simulated.cause, simulated.pc) == (golden.cause, golden.pc)
+    assert golden.cause in (Cause.DONE, Cause.ADDRESS)
+    if golden.cause is Cause.DONE:
+        assert differences(CONFIG, golden, simulated) == []
+        assert simulated.times == golden.times
 
 
 @pytest.mark.parametrize("op", [Op.MVA, Op.MVD, Op.MVR, Op.LOSS], ids=lambda op: op.name)

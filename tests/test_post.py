@@ -13,6 +13,7 @@ from unit_bench import UnitBench
 
 from tangente.golden import timing
 from tangente.golden.config import PRESETS, Config
+from tangente.golden.flow import SCANNED_SAMPLES
 from tangente.golden.isa import Cause, Flag, Op, Post, Reg
 from tangente.golden.state import State
 from tangente.golden.tensor import Fault, _Tensor, execute
@@ -38,6 +39,8 @@ class Job:
     stall: float
     #: Bits of the sums.
     sum_bits: int
+    #: With Flag.WANTED: which samples of the last LOSS had errors.
+    erring: tuple[bool, ...] = ()
 
     def registers_list(self) -> list[int]:
         values = [0] * 64
@@ -45,6 +48,13 @@ class Job:
             values[reg] = value
         values[Reg.COUNT], values[Reg.P] = self.count, self.width
         return values
+
+    @property
+    def made(self) -> list[bool]:
+        """Which samples are not left out."""
+        if not self.flags & Flag.WANTED or self.count > SCANNED_SAMPLES:
+            return self.count * [True]
+        return [b >= len(self.erring) or self.erring[b] for b in range(self.count)]
 
     @property
     def pairs(self) -> int:
@@ -104,6 +114,7 @@ class Bench(UnitBench):
         ctx.set(dut.job.flags.as_value(), int(job.flags))
         ctx.set(dut.mode, job.mode)
         ctx.set(dut.width, job.width)
+        self._look(ctx, job)
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -111,6 +122,7 @@ class Bench(UnitBench):
         ctx.set(dut.job.as_value(), rng.getrandbits(len(dut.job.as_value())))
         ctx.set(dut.width, rng.getrandbits(12))
 
+        operands = operands[job.made]
         padded = np.pad(operands, ((0, 0), (0, operands.shape[1] % 2)), constant_values=-77)
         source = deque() if job.mode == PostMode.BIAS else deque(padded.reshape(-1, 2).tolist())
         counts = dict.fromkeys(("logit", "activation", "error", "bias"), 0)
@@ -119,6 +131,7 @@ class Bench(UnitBench):
         cycle, last_accept, ended = 1, 0, None
         pending = job.stall == 0 or rng.random() >= job.stall
         while ended is None:
+            self._look(ctx, job)
             ctx.set(port.valid, bool(source) and pending)
             if source and pending:
                 ctx.set(port.payload.even, source[0][0])
@@ -155,6 +168,11 @@ class Bench(UnitBench):
                 assert not any(ctx.get(signal) for signal in quiet)
                 await ctx.tick()
         return Outcome(ended, cycle - 1, last_accept, counts)
+
+    def _look(self, ctx, job: Job) -> None:
+        """Whether the sample that the unit looks at has errors."""
+        sample = ctx.get(self.dut.sample)
+        ctx.set(self.dut.erring, sample >= len(job.erring) or job.erring[sample])
 
     def _elements(self, value: int) -> list[int]:
         bits = self.config.element_bits
@@ -234,7 +252,8 @@ def _golden(job: Job, state: State, operands: np.ndarray) -> dict[str, int]:
         if job.mode == PostMode.ERRORS:
             tensor.write_errors(operands.astype(np.int64), job.width)
         else:
-            tensor.post(operands, job.width)
+            state.erring = np.array(job.erring, np.bool_)
+            tensor.post(tensor.leave_out(operands), job.width)
     return {name: state.saturations[name] for name in ("logit", "activation", "error", "bias")}
 
 
@@ -264,8 +283,20 @@ def _check_cycles(job: Job, outcome: Outcome) -> None:
                   and bool(job.flags & Flag.SLOPE_ROWS))
     latency = (timing.POST_ERRORS_LATENCY if job.mode == PostMode.ERRORS
                else timing.POST_LATENCY)
-    assert outcome.cycles == outcome.last_accept + latency
-    if job.stall == 0:
+    # Samples that are left out take a cycle each; after the last pair of slope rows one more.
+    pairs = np.flatnonzero(job.made)
+    after = job.count - 1 - int(pairs[-1]) if len(pairs) else job.count
+    if after and len(pairs) and two_cycles:
+        after += 1
+    assert outcome.cycles == outcome.last_accept + after + latency
+    if job.stall == 0 and not all(job.made):
+        last = (job.count - len(pairs)
+                + timing.post(job.pairs * len(pairs), two_cycles) - latency if len(pairs)
+                else job.count)
+        # What is left out after the last pair waits for its slope row.
+        assert outcome.cycles == last + latency + (two_cycles and len(pairs) > 0
+                                                   and not job.made[-1])
+    elif job.stall == 0:
         assert outcome.cycles == (timing.post(job.pairs * job.count, two_cycles)
                                   + latency - timing.POST_LATENCY)
 
@@ -308,9 +339,13 @@ def _jobs(draw, config: Config) -> Job:
             config.rows // 2, registers[stride_reg], tiles)
     registers[Reg.B_BASE] = draw(st.one_of(st.integers(0, config.bias_pairs - pairs),
                                            st.just(config.bias_pairs - pairs)))
-    return Job(mode, flags, width, count, registers, draw(st.integers(0, 2**32 - 1)),
-               draw(st.sampled_from([0.0, 0.0, 0.3, 0.8])),
-               draw(st.sampled_from([8, 20, 30, 36, SUM_BITS - 1])))
+    job = Job(mode, flags, width, count, registers, draw(st.integers(0, 2**32 - 1)),
+              draw(st.sampled_from([0.0, 0.0, 0.3, 0.8])),
+              draw(st.sampled_from([8, 20, 30, 36, SUM_BITS - 1])))
+    if mode == PostMode.SUMS and draw(st.booleans()):
+        job.flags |= Flag.WANTED
+        job.erring = tuple(draw(st.lists(st.booleans(), max_size=count + 1)))
+    return job
 
 
 def _settings(examples: int) -> settings:
@@ -358,6 +393,19 @@ def test_gradients_of_narrow_layers(mode: PostMode, width: int, stall: float) ->
     _check("tiny", job)
 
 
+@pytest.mark.parametrize("erring", [(), (0,) * 64, (0, 1) * 32, (1, 0, 0) * 20, (1, 1, 0) * 21])
+@pytest.mark.parametrize("count", [1, 2, 3, 32, 33])
+@pytest.mark.parametrize("width", [1, 2, 9])
+def test_samples_that_are_left_out(width: int, count: int, erring: tuple[int, ...]) -> None:
+    """Of 32 samples at most: beyond, the flag has no effect."""
+    flags = Flag.WANTED | Flag.PAIRS | Flag.ROWS
+    for more in (_DELTA | Flag.BIAS_GRADIENT | Flag.SLOPE, _ACT | Flag.SLOPE_ROWS):
+        for stall in (0.0, 0.5):
+            job = _job(_S, flags | more, width, count, SHIFT=3, SHIFT2=1)
+            job.stall, job.erring = stall, tuple(map(bool, erring))
+            _check("tiny", job, job)
+
+
 _ACT, _LOGIT, _DELTA = (Flag(post.value) for post in Post)
 _S, _E, _B = PostMode
 
@@ -403,6 +451,23 @@ def test_address_beyond_memory(case: str) -> None:
     outcome, = bench("tiny").run(actual, [(job, operands)])
     assert outcome.ended == "fault"
     job.registers[Reg[last]] -= 1
+    _check("tiny", job)
+
+
+@pytest.mark.parametrize("name", ["Y_STRIDE", "YR_STRIDE", "G_STRIDE"])
+def test_samples_that_are_left_out_do_not_wrap(name: str) -> None:
+    """Nine strides on, an address of 19 bits would be within its memory again."""
+    flags = Flag.WANTED | Flag.PAIRS | Flag.ROWS | Flag.SLOPE
+    job = _job(_S, _DELTA | flags, 5, 10, **{name: 58254, name.replace("STRIDE", "BASE"): 10})
+    job.erring = (True, *8 * (False,), True)
+    config = CONFIGS["tiny"]
+    operands = _operands(config, job)
+    with pytest.raises(Fault) as raised:
+        _golden(job, _state(config, job.seed), operands)
+    assert raised.value.cause == Cause.ADDRESS
+    outcome, = bench("tiny").run(_state(config, job.seed), [(job, operands)])
+    assert outcome.ended == "fault"
+    job.erring = (True, *9 * (False,))
     _check("tiny", job)
 
 

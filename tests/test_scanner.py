@@ -62,6 +62,7 @@ class ScannerBench(UnitBench):
             ctx.set(getattr(dut, name), job[name])
         erring = job.get("erring")
         ctx.set(dut.wanted, erring is not None)
+        ctx.set(dut.dense, 0)
         # The multiples of T stand two cycles after T, as the issue unit sees to.
         await ctx.tick().repeat(2)
         ctx.set(dut.start, 1)
@@ -93,9 +94,9 @@ class ScannerBench(UnitBench):
                          ("weight", "vector", "pair", "first", "ends", "final")}
                 assert found["ends"] == then[1]
                 steps.append(Step(**found, last_tile=int(then[2])))
-            if ctx.get(dut.done):
+            if ctx.get(dut.done) or ctx.get(dut.nothing):
                 assert done is None
-                assert step
+                assert step == ctx.get(dut.done)
                 done = cycle
             await ctx.tick()
             if cycle == stop:
@@ -107,6 +108,31 @@ class ScannerBench(UnitBench):
                 await self._quiet(ctx)
                 return Scanned(steps, done, True)
         raise AssertionError(f"not done in {_BOUND} cycles")
+
+    async def listing(self, ctx, job: dict[str, Any]) -> tuple[int, list[int], bool]:
+        """MVD's job: the cycle of ``listed``, the samples' first rows, and whether there are none.
+        """
+        dut = self.dut
+        for name in _OPERANDS:
+            ctx.set(getattr(dut, name), job[name])
+        for signal, value in ((dut.update, 1), (dut.dense, 1), (dut.wanted, 1), (dut.start, 1)):
+            ctx.set(signal, value)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        cycle = _FIRST
+        while not ctx.get(dut.listed):
+            assert cycle < _BOUND
+            ctx.set(dut.erring, job["erring"][min(ctx.get(dut.sample), job["samples"] - 1)])
+            await ctx.tick()
+            cycle += 1
+        rows = []
+        for number in range(ctx.get(dut.count)):
+            ctx.set(dut.number, number)
+            rows.append(ctx.get(dut.listed_vector))
+        await ctx.tick()
+        nothing = bool(ctx.get(dut.nothing))
+        await self._quiet(ctx)
+        return cycle, rows, nothing
 
     async def _quiet(self, ctx) -> None:
         ctx.set(self.dut.hold, 0)
@@ -122,6 +148,11 @@ def bench() -> ScannerBench:
     return ScannerBench(Scanner(CONFIG))
 
 
+@functools.cache
+def lister() -> Listing:
+    return Listing(Scanner(CONFIG))
+
+
 def held_at_random(share: float, seed: int) -> Hold:
     """share : of cycles in which a sum may end."""
     generator = random.Random(seed)
@@ -133,16 +164,32 @@ def spaced(ended: bool, last_tile: bool) -> bool:
     return ended
 
 
+class Listing(ScannerBench):
+    """As a scanner's bench, for jobs of MVD."""
+
+    async def task(self, ctx, job: dict[str, Any]) -> tuple[int, list[int], bool]:
+        return await self.listing(ctx, job)
+
+
 class Drained:
     """The drain and the post-processing unit behind it, pair by pair.
 
     A sum's first pair is taken 11 cycles after its micro-operation's step and, every cycle, the
     next; four cycles later a pair may be accepted, one every ``gap`` cycles. A scanned step's
-    micro-operation is one cycle later than another's.
+    micro-operation is one cycle later than another's. A sample that is left out, of those that are
+    not ``erring``, takes the place of a pair.
     """
 
-    def __init__(self, full: int, rest: int, gap: int) -> None:
+    def __init__(self, full: int, rest: int, gap: int, tiles: int = 1,
+                 erring: list[bool] | None = None) -> None:
         self.full, self.rest, self.gap = full, rest, gap
+        self.sample_pairs = (tiles - 1) * full + rest
+        # Cycles more before the first pair of a sample, and after the last one of all.
+        self.skipped = [0]
+        for made in erring or []:
+            self.skipped[-1] += not made
+            if made:
+                self.skipped.append(0)
         self.now = _FIRST - 1
         self.free = 0                       # the cycle from which on the drain takes a sum
         self.arrivals: list[int] = []       # of pairs, before the post-processing unit
@@ -161,16 +208,19 @@ class Drained:
 
     def _accept(self, now: int) -> None:
         count = len(self.accepted)
+        sample, pair = divmod(count, self.sample_pairs)
+        skipped = self.skipped[sample] if pair == 0 and sample < len(self.skipped) else 0
         if count < len(self.arrivals) and now >= self.arrivals[count] and (
-                not count or now >= self.accepted[-1] + self.gap):
+                not count or now >= self.accepted[-1] + self.gap + skipped):
             self.accepted.append(now)
 
     def finish(self) -> int:
-        """The cycle of the last acceptance."""
+        """The cycle of the last acceptance, or in which the last sample is left out."""
         while len(self.accepted) < len(self.arrivals):
             self._accept(self.now)
             self.now += 1
-        return self.accepted[-1]
+        more = self.skipped[-1] if len(self.skipped) > 1 else 0
+        return self.accepted[-1] + (more + self.gap - 1 if more else 0)
 
 
 @st.composite
@@ -188,7 +238,7 @@ def jobs(draw: st.DrawFn, update: bool) -> tuple[dict[str, Any], Pairs]:
     job = {"base": draw(st.integers(0, 60)), "stride": stride, "pairs": pairs, "samples": samples,
            "tiles": tiles, "weight_base": draw(st.integers(0, 65535)),
            "vector_base": draw(st.integers(0, 65535)), "vector_stride": draw(st.integers(0, 99))}
-    if update and draw(st.booleans()):
+    if draw(st.booleans()):
         share = draw(st.sampled_from((0, 1, 3, 10)))
         job["erring"] = [draw(st.integers(0, 9)) < share for _ in range(samples)]
     end = job["base"] + (samples - 1) * stride + pairs
@@ -247,15 +297,35 @@ def test_cycles_of_updates(case: tuple[dict[str, Any], Pairs]) -> None:
 
 
 @_SETTINGS
+@given(case=jobs(update=True), count=st.integers(0, SCANNED_SAMPLES))
+def test_lists_for_others(case: tuple[dict[str, Any], Pairs], count: int) -> None:
+    """MVD: the samples' first rows, a cycle each and one; no micro-operations."""
+    job, _ = case
+    generator = random.Random(count)
+    job["erring"] = [generator.randrange(SCANNED_SAMPLES) < count for _ in range(job["samples"])]
+    cycle, rows, nothing = lister().run(job)
+    assert cycle == _FIRST + job["samples"]
+    assert rows == [job["vector_base"] + b * job["vector_stride"]
+                    for b, made in enumerate(job["erring"]) if made]
+    assert nothing == (not any(job["erring"]))
+
+
+@_SETTINGS
 @given(case=jobs(update=False), full=st.sampled_from((1, 2, 8, 50, 64)), data=st.data())
 def test_cycles_of_products(case: tuple[dict[str, Any], Pairs], full: int,
                             data: st.DataObject) -> None:
     job, memory = case
     rest, gap = data.draw(st.integers(1, full)), data.draw(st.integers(1, 2))
-    drain = Drained(full, rest, gap)
+    erring = job.get("erring")
+    drain = Drained(full, rest, gap, job["tiles"], erring)
     last = check(False, job, memory, drain)
+    first = _FIRST + (job["samples"] + 1 if erring else 0)
+    if erring and not any(erring):
+        assert last == first
+        return
     assert (last, drain.finish()) == flow.product(
-        live(job, memory), job["base"], job["stride"], job["tiles"], full, rest, _FIRST, gap)
+        live(job, memory), job["base"], job["stride"], job["tiles"], full, rest, first, gap,
+        None if erring is None else np.array(erring))
 
 
 def test_a_full_queue() -> None:
