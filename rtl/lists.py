@@ -358,11 +358,14 @@ class ListUnit(wiring.Component):
         own_scalar = delay(m, scalar.scalar.as_unsigned(), _CANDIDATE - _SCALAR, "own")
         candidates, clips = [], []
         for t in range(topers):
-            mine = range(t, lanes, topers)
             row = self.group.rows.word_select(t, len(self.group.rows) // topers)
-            candidates.append(Mux(own, own_scalar, Array(
-                self.values[lane * bits:lane * bits + bits] for lane in mine)[row]))
-            clips.append(Array(self.value_clipped[lane] for lane in mine)[row])
+            # Of a lane of its own, or of the next toper's.
+            mine, theirs = (Array(
+                Cat(self.values[lane * bits:lane * bits + bits], self.value_clipped[lane])
+                for lane in range(first, lanes, topers))[row] for first in (t, (t + 1) % topers))
+            chosen = Mux(self.group.helps[t], theirs, mine)
+            candidates.append(Mux(own, own_scalar, chosen[:bits]))
+            clips.append(chosen[bits])
         identity = delay(m, identity, _CANDIDATE - _SCALAR, "late_identity")
         m.submodules.queue = self.queue = SyncFIFO(
             width=layout.size + config.id_bits + topers * bits, depth=IN_FLIGHT)
@@ -485,27 +488,36 @@ class ListUnit(wiring.Component):
     def _elaborate_unload(self, m: Module):
         """The lists of a group: ranks to the products, or each to its bank, all at once.
 
-        The topers take the next offers beside it.
+        Those of topers that help follow, each to the next bank. The topers take the next offers
+        beside it.
         """
         config, memory, products, group = self.config, self.memory, self.products, self.group
         close, store = Signal(), Signal()
         storing, more, number = Signal(), Signal(), Signal(range(config.toper_registers))
+        # By bank: whose list is written, and where it begins; by toper, who helps.
         valid, firsts = Signal.like(group.valid), Signal.like(group.firsts, reset_less=True)
+        helped, helping, last = Signal.like(group.helped), Signal(), Signal()
+        bits = len(memory.address)
         with m.If(store):
-            m.d.sync += [storing.eq(1), number.eq(0), valid.eq(group.valid),
-                         firsts.eq(group.firsts)]
+            m.d.sync += [storing.eq(1), number.eq(0), helping.eq(0), helped.eq(group.helped),
+                         valid.eq(group.valid & ~group.helped), firsts.eq(group.firsts)]
+        with m.Elif(last):
+            m.d.sync += [storing.eq(more), number.eq(0), helping.eq(1),
+                         valid.eq(helped.rotate_left(1)), firsts.eq(firsts.rotate_left(bits))]
         with m.Elif(storing):
-            m.d.sync += [number.eq(number + 1), storing.eq(more)]
+            m.d.sync += number.eq(number + 1)
         m.d.comb += [
-            more.eq(storing & (number + 1 != self.job.k)),
+            last.eq(storing & (number + 1 == self.job.k)),
+            more.eq(storing & ~(last & (helping | ~helped.any()))),
             memory.index.eq(number), memory.write.eq(Mux(storing, valid, 0)),
         ]
-        for t, toper in enumerate(self.topers):
-            entry = Cat(toper.lists.p.value, toper.lists.p.id)
+        entries = [Cat(toper.lists.p.value, toper.lists.p.id) for toper in self.topers]
+        for t, (toper, entry) in enumerate(zip(self.topers, entries)):
             m.d.comb += [
-                toper.close.eq(close), toper.lists.ready.eq(storing | products.advance),
-                getattr(memory, f"first_{t}").eq(firsts.word_select(t, len(memory.address))),
-                getattr(memory, f"data_{t}").eq(entry),
+                toper.close.eq(close),
+                toper.lists.ready.eq(storing & (helping == helped[t]) | products.advance),
+                getattr(memory, f"first_{t}").eq(firsts.word_select(t, bits)),
+                getattr(memory, f"data_{t}").eq(Mux(helping, entries[t - 1], entry)),
                 getattr(products, f"weight_{t}").eq(entry),
             ]
         return close, store, more

@@ -255,7 +255,7 @@ def test_who_is_not_live_costs_nothing(seed: int, inputs: int, neurons: int, kee
     *_, none = lists.layer(codes, np.zeros_like(live), slopes, *rest)
     shared = arguments[6].shared_length
     groups = -(-inputs // 16)
-    assert none.cycles == max(1 + groups + 3 * CONFIG.tiles(neurons), shared and shared + 11)
+    assert none.cycles == max(1 + groups + 6 * CONFIG.tiles(neurons), shared and shared + 11)
     assert none.offered == 0
     *_, counts = lists.layer(*arguments)
     codes = codes.copy()
