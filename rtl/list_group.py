@@ -34,8 +34,8 @@ class ListGroup(wiring.Component):
     chosen, helps, rows, lanes : Out. Of the next group: a bit a toper, whether it serves a lane,
         and one of the next toper's; the lane's row; the lane.
     move : In. The next group is the present one from the next cycle on.
-    valid, helped, firsts : Out. Of the present group: a bit a toper, whether it has a lane, and one
-        of the next toper's; the first entry of each list.
+    valid, helped, second, firsts : Out. Of the present group: a bit a toper, whether it has a lane,
+        one of the next toper's, the second lowest of its own; the first entry of each list.
     """
 
     def __init__(self, config: Config) -> None:
@@ -51,7 +51,7 @@ class ListGroup(wiring.Component):
             "group": In(2 * config.element_bits * GROUP),
             "any": Out(1), "take": In(1), "move": In(1), "last_tile": Out(1),
             "tile_number": Out(12), "chosen": Out(topers), "helps": Out(topers),
-            "valid": Out(topers), "helped": Out(topers),
+            "valid": Out(topers), "helped": Out(topers), "second": Out(topers),
             "rows": Out(topers * self._row_bits),
             "lanes": Out(topers * config.lane_bits), "firsts": Out(topers * self._entry_bits),
         })
@@ -162,9 +162,10 @@ class ListGroup(wiring.Component):
                 m.d.sync += self.firsts.word_select(t, self._entry_bits).eq(
                     Mux(sorts, job.l_base, place) if t == 0 else place)
         with m.If(self.start | sorts):
-            m.d.sync += [self.valid.eq(1), self.helped.eq(0)]
+            m.d.sync += [self.valid.eq(1), self.helped.eq(0), self.second.eq(0)]
         with m.Elif(self.move):
-            m.d.sync += [self.valid.eq(self.chosen), self.helped.eq(self.chosen & self.helps)]
+            m.d.sync += [self.valid.eq(self.chosen), self.helped.eq(self.helps),
+                         self.second.eq(self.helps.rotate_left(1) & ~self.helps)]
         return m
 
 

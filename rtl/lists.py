@@ -14,7 +14,7 @@ from amaranth.utils import bits_for
 
 from ..golden.config import Config
 from ..golden.flow import GROUP
-from ..golden.lists import IN_FLIGHT
+from ..golden.lists import IN_FLIGHT, STORE_LEFT
 from . import uop as stage
 from .delay import delay
 from .descriptor import Descriptor
@@ -114,13 +114,12 @@ class ListUnit(wiring.Component):
         self._elaborate_offers(m)
         self._elaborate_topers(m)
         self._elaborate_uop(m)
-        close, store, more = self._elaborate_unload(m)
-        self._elaborate_control(m, close, store, more)
+        self._elaborate_control(m, *self._elaborate_unload(m))
         return m
 
     # --- control ----------------------------------------------------------------------------------
 
-    def _elaborate_control(self, m: Module, close, store, more) -> None:
+    def _elaborate_control(self, m: Module, close, store, more, stored) -> None:
         job, group, offers = self.job, self.group, self.offers
         look, looked, wanted = Signal(), Signal(), Signal()
         self._elaborate_look(m, look, looked, wanted)
@@ -214,7 +213,7 @@ class ListUnit(wiring.Component):
                         m.d.sync += ranked.eq(0)
                         m.next = "BEGIN"
                 with m.Elif(group.last_tile):
-                    with m.If(loaded & ~more):
+                    with m.If(loaded & stored):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
                 with m.Else():
@@ -254,7 +253,7 @@ class ListUnit(wiring.Component):
                     m.d.comb += [close.eq(1), store.eq(1)]
                     m.next = "GROUP"
             with m.State("STORE"):
-                with m.If(~more):
+                with m.If(stored):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
 
@@ -488,36 +487,44 @@ class ListUnit(wiring.Component):
     def _elaborate_unload(self, m: Module):
         """The lists of a group: ranks to the products, or each to its bank, all at once.
 
-        Those of topers that help follow, each to the next bank. The topers take the next offers
-        beside it.
+        A toper that helps writes the next one's bank; that one's own list follows. The topers take
+        the next offers beside it.
         """
         config, memory, products, group = self.config, self.memory, self.products, self.group
-        close, store = Signal(), Signal()
+        topers = len(self.topers)
+        close, store, stored = Signal(), Signal(), Signal()
         storing, more, number = Signal(), Signal(), Signal(range(config.toper_registers))
-        # By bank: whose list is written, and where it begins; by toper, who helps.
+        # At first who helps writes, then who is helped.
         valid, firsts = Signal.like(group.valid), Signal.like(group.firsts, reset_less=True)
-        helped, helping, last = Signal.like(group.helped), Signal(), Signal()
+        helped, second = Signal.like(group.helped), Signal.like(group.second)
+        again, last, final, ends = Signal(), Signal(), Signal(), Signal.like(number)
         bits = len(memory.address)
         with m.If(store):
-            m.d.sync += [storing.eq(1), number.eq(0), helping.eq(0), helped.eq(group.helped),
-                         valid.eq(group.valid & ~group.helped), firsts.eq(group.firsts)]
+            m.d.sync += [storing.eq(1), number.eq(0), again.eq(0), helped.eq(group.helped),
+                         second.eq(group.second), valid.eq(group.valid), firsts.eq(group.firsts),
+                         ends.eq(self.job.k - 1)]
         with m.Elif(last):
-            m.d.sync += [storing.eq(more), number.eq(0), helping.eq(1),
-                         valid.eq(helped.rotate_left(1)), firsts.eq(firsts.rotate_left(bits))]
+            m.d.sync += [storing.eq(~final), number.eq(0), again.eq(1), helped.eq(0),
+                         valid.eq(second)]
         with m.Elif(storing):
             m.d.sync += number.eq(number + 1)
         m.d.comb += [
-            last.eq(storing & (number + 1 == self.job.k)),
-            more.eq(storing & ~(last & (helping | ~helped.any()))),
-            memory.index.eq(number), memory.write.eq(Mux(storing, valid, 0)),
+            last.eq(storing & (number == ends)), final.eq(again | ~second.any()),
+            more.eq(storing & ~(last & final)),
+            stored.eq(~storing | final & (number + STORE_LEFT >= ends)),
+            memory.index.eq(number),
+            memory.write.eq(Mux(
+                storing, (valid & helped).rotate_left(1) | valid & ~helped, 0)),
         ]
         entries = [Cat(toper.lists.p.value, toper.lists.p.id) for toper in self.topers]
         for t, (toper, entry) in enumerate(zip(self.topers, entries)):
             m.d.comb += [
                 toper.close.eq(close),
-                toper.lists.ready.eq(storing & (helping == helped[t]) | products.advance),
-                getattr(memory, f"first_{t}").eq(firsts.word_select(t, bits)),
-                getattr(memory, f"data_{t}").eq(Mux(helping, entries[t - 1], entry)),
+                toper.lists.ready.eq(storing & (again | ~second[t]) | products.advance),
+                getattr(memory, f"first_{t}").eq(
+                    Mux(helped[t - 1], firsts.word_select((t - 1) % topers, bits),
+                        firsts.word_select(t, bits))),
+                getattr(memory, f"data_{t}").eq(Mux(helped[t - 1], entries[t - 1], entry)),
                 getattr(products, f"weight_{t}").eq(entry),
             ]
-        return close, store, more
+        return close, store, more, stored
