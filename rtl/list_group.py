@@ -126,7 +126,7 @@ class ListGroup(wiring.Component):
         for lanes in mine:
             firsts.append([lane & ~Cat(lanes[:row]).any() for row, lane in enumerate(lanes)])
             seconds.append([lane & _one(lanes[:row]) for row, lane in enumerate(lanes)])
-        # Who has none left helps; or who has but one, if it is helped. The last one helps the first.
+        # Who has none left helps, or who has but one and is helped. The last one helps the first.
         some, more = [Cat(lanes).any() for lanes in mine], [Cat(lanes).any() for lanes in seconds]
         helps, help_ = Signal(topers), Const(0)
         for _ in range(2):

@@ -526,5 +526,6 @@ class ListUnit(wiring.Component):
                         firsts.word_select(t, bits))),
                 getattr(memory, f"data_{t}").eq(Mux(helped[t - 1], entries[t - 1], entry)),
                 getattr(products, f"weight_{t}").eq(entry),
+                getattr(products, f"size_{t}").eq(toper.size),
             ]
         return close, store, more, stored

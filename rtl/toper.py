@@ -80,6 +80,7 @@ class Toper(wiring.Component):
         cycle on, and offers from then on belong to the next stream; in this cycle they wait. What
         is left of the list before is lost.
     lists : stream of :func:`ListEntry`, Out. ``keep`` entries, the largest first.
+    size : unsigned(value_bits - 1), Out. The magnitude of the present one.
 
     Raises
     ------
@@ -107,6 +108,7 @@ class Toper(wiring.Component):
             "clipped": Out(1), "least": Out(value_bits - 1),
             "close": In(1),
             "lists": Out(stream.Signature(ListEntry(id_bits, value_bits))),
+            "size": Out(value_bits - 1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -275,6 +277,7 @@ class Toper(wiring.Component):
         sign = value.data[0] & there
         size = value.data[1:] & there.replicate(len(value.data) - 1)
         m.d.comb += [
+            self.size.eq(size),
             self.lists.p.id.eq(name.data & there.replicate(len(name.data))),
             self.lists.p.value.eq((size ^ sign.replicate(len(size) + 1)) + sign),
         ]
