@@ -136,13 +136,16 @@ class Toper(wiring.Component):
         ]
         # What was found goes from its place, and those behind it a place forward.
         slot, here, behind = Signal(self._slot_bits), Signal(registers), Signal(registers)
-        m.d.comb += here.eq(Cat(used[i] & (slots[i] == slot) for i in places))
+        m.d.comb += [
+            here.eq(Cat(used[i] & (slots[i] == slot) for i in places)),
+            # One place and those behind it: a carry chain finds them.
+            behind.eq(~(here - 1)),
+        ]
         for i in places:
             entry, new = Cat(sizes[i], slots[i]), Cat(offer.size, slots[last])
             back = new if i == 0 else Mux(smaller[i - 1], Cat(sizes[i - 1], slots[i - 1]), new)
             moves = inserts & smaller[i]
             if self.summing:
-                m.d.comb += behind[i].eq(here[:i + 1].any())
                 on = Cat(Const(0, len(sizes[i])), slot) if i == last else Cat(
                     sizes[i + 1], slots[i + 1])
                 back, moves = Mux(found, on, back), Mux(found, behind[i], moves)
@@ -215,18 +218,17 @@ class Toper(wiring.Component):
             m.d.sync += held.eq(0)
         hits = Signal(self.registers)
         m.d.comb += hits.eq(Cat(held[s] & (ids[s] == identity) for s in range(self.registers)))
-        number = _number(hits)
         looked, hit, again, gone = Signal(), Signal(), Signal(), Signal()
-        place, before, same = Signal.like(slot), Signal.like(slot), Signal()
+        place, before = Signal.like(slot), Signal.like(slot)
         m.d.sync += [
             looked.eq(take & self.offers.p.value.any() & ~self.distinct), hit.eq(hits.any()),
-            place.eq(number), before.eq(at), same.eq(number == at),
+            place.eq(_number(hits)), before.eq(at),
             # What entered is the same; the slot was taken, or freed.
             again.eq(enters & (offer.id == identity)),
             gone.eq(enters | state.summing & ~offer.size.any()),
         ]
         m.d.comb += [
-            state.found.eq(looked & (again | hit & ~(gone & same))),
+            state.found.eq(looked & (again | hit & ~(gone & (place == before)))),
             slot.eq(Mux(again, before, place)),
         ]
         state.ids, state.held, state.slot = ids, held, slot
