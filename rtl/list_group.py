@@ -127,7 +127,14 @@ class ListGroup(wiring.Component):
             firsts.append([lane & ~Cat(lanes[:row]).any() for row, lane in enumerate(lanes)])
             seconds.append([lane & _one(lanes[:row]) for row, lane in enumerate(lanes)])
         # Who has none left helps, or who has but one and is helped. The last one helps the first.
-        some, more = [Cat(lanes).any() for lanes in mine], [Cat(lanes).any() for lanes in seconds]
+        # Known a cycle after what is left, as it is when a group is taken.
+        some, more = Signal(topers), Signal(topers)
+        first_rows, second_rows = ([Signal(self._row_bits, name=f"{name}_{t}")
+                                    for t in range(topers)] for name in ("first", "second"))
+        for t in range(topers):
+            m.d.sync += [some[t].eq(Cat(mine[t]).any()), more[t].eq(Cat(seconds[t]).any()),
+                         first_rows[t].eq(_number(firsts[t])),
+                         second_rows[t].eq(_number(seconds[t]))]
         helps, help_ = Signal(topers), Const(0)
         for _ in range(2):
             chain = []
@@ -142,8 +149,8 @@ class ListGroup(wiring.Component):
                 m.d.sync += [
                     self.chosen[t].eq(~helps[t] | some[following]),
                     self.helps[t].eq(helps[t]),
-                    chosen.eq(Mux(helps[t], _number(firsts[following]), Mux(
-                        helps[t - 1], _number(seconds[t]), _number(firsts[t])))),
+                    chosen.eq(Mux(helps[t], first_rows[following], Mux(
+                        helps[t - 1], second_rows[t], first_rows[t]))),
                 ]
             for row, bit in enumerate(mine[t]):
                 group, e = divmod(row * topers + t, size)
