@@ -131,7 +131,7 @@ PRESETS = {
     "pynq_z2": Config(
         name="pynq_z2", lanes=100, weight_words=1024, rows=512, pairs=4096, input_beats=4096,
         target_beats=512, logit_pairs=512, bias_pairs=512, program_words=512,
-        toper_lanes=4, list_entries=1024),
+        toper_lanes=8, list_entries=512),
 }
 
 

@@ -162,7 +162,7 @@ class ListTensor(abc.ABC):
         ids, values, counts = lists.layer(
             codes, live, slopes, factors, s.list_ids.reshape(banks), s.list_values.reshape(banks),
             sources, self[Reg.SHIFT], keep, config, slopes_pair=self[Reg.G_BASE],
-            live_pair=self[Reg.S_BASE] if self.has(Flag.LIVE) else -1, begins=self.begins())
+            live_pair=self[Reg.S_BASE] if self.has(Flag.LIVE) else 0, begins=self.begins())
         self.count("derivative", counts.clipped)
         s.list_ids[result[live]], s.list_values[result[live]] = ids[live], values[live]
         s.list_cycles += counts.cycles

@@ -26,8 +26,12 @@ written here is the definition.)
 
 Inputs of slope 0 offer nothing. Neurons that nobody will ask for (``live``) get no list. Toper t
 serves the lanes t, t + topers, t + 2 topers, ...: a *group* is the lowest live lane that is left of
-each. Its topers share the offers: a source is offered while one of them has it unfinished, and
-taken by those that have. So each neuron's list is as if it were alone.
+each. A toper that has none left *helps* the next one (the last one the first): it serves the lowest
+of that one's, which itself serves the second lowest, or if it has no other, helps the next in turn.
+The topers of a group share the offers: a source is
+offered while one of them has it unfinished, and taken by those that have. So each neuron's list is
+as if it were alone. Lists lie in the bank of their lane's toper: who is helped stores when the
+others have stored.
 """
 
 from __future__ import annotations
@@ -42,8 +46,8 @@ from .config import Config
 from .flow import GROUP
 from .toper import CLIPPED, enter, offer
 
-__all__ = ["OWN", "REGISTERS", "IN_FLIGHT", "PRODUCT_BITS", "SORT_AHEAD", "Sources", "Counts",
-           "looking", "largest", "layer"]
+__all__ = ["OWN", "REGISTERS", "IN_FLIGHT", "PRODUCT_BITS", "SORT_AHEAD", "STORE_LEFT", "Sources",
+           "Counts", "looking", "largest", "layer"]
 
 #: Kinds of lazy sources.
 OWN, REGISTERS = 0, 1
@@ -53,6 +57,9 @@ IN_FLIGHT = 32
 PRODUCT_BITS = 8
 #: Groups of a vector that are read ahead of SRT's filter.
 SORT_AHEAD = 8
+#: Entries of each list that are still to be stored when the next instruction may begin, at most: it
+#: reads no list sooner.
+STORE_LEFT = 4
 
 # SRT: from a group's request until it is looked at; from an offer until its toper's smallest
 # magnitude filters; from the last look until the list is over, less its entries.
@@ -72,8 +79,8 @@ _GROUP_CHECKED = 1
 # Looking at a vector, beside the check, less the check's.
 _LOOKING_CYCLES = -6
 # From the check until the first pair's place is known; until live neurons are asked for, less the
-# slopes' groups; a tile, and if its live neurons are read; until the shared list's entries have
-# been asked for, and until they are kept, less their number.
+# slopes' groups; a tile, and its live neurons, less their groups; until the shared list's entries
+# have been asked for, and until they are kept, less their number.
 _PLACE_CYCLES = 5
 _READING_CYCLES = 1
 _TILE_CYCLES = 3
@@ -186,7 +193,8 @@ def largest(vector: npt.NDArray[np.int16], base: int, tiles: int, keep: int, con
     ids, values = np.zeros(keep, np.int32), np.zeros(keep, np.int16)
     cycles = _largest(vector, first, 2 * GROUP, base, tiles, config.lane_bits, ids, values,
                       SORT_AHEAD, _READ_CYCLES, _FILTER_CYCLES)
-    return ids, values, max(begins + cycles + _SORTED_CYCLES, _SORT_CHECKED) + keep
+    return ids, values, (max(begins + cycles + _SORTED_CYCLES, _SORT_CHECKED) + keep
+                         - min(STORE_LEFT, keep - 1))
 
 
 @numba.njit(cache=True, inline="always")
@@ -364,13 +372,45 @@ def _lazy(codes: npt.NDArray[np.int16], tiles: int, tile: int, members: npt.NDAr
 
 
 @numba.njit(cache=True)
+def _group(left: npt.NDArray[np.bool_], first: int, end: int, topers: int,
+           members: npt.NDArray[np.int64]) -> tuple[int, bool]:
+    """The next group of a tile's neurons first, ..., end - 1; how many, and whether one is a second
+    of its toper's.
+
+    They are no longer left.
+    """
+    lowest = np.full((topers, 2), -1, np.int64)
+    for t in range(topers):
+        found = 0
+        for h in range(first + t, end, topers):
+            if left[h] and found < 2:
+                lowest[t, found] = h
+                found += 1
+    helps, help_ = np.zeros(topers, np.bool_), False
+    # Twice: the last toper may help the first.
+    for _ in range(2):
+        for t in range(topers):
+            help_ = lowest[t, 1] < 0 and (help_ or lowest[t, 0] < 0)
+            helps[t] = help_
+    count, seconds = 0, False
+    for t in range(topers):
+        h = lowest[(t + 1) % topers, 0] if helps[t] else lowest[t, int(helps[t - 1])]
+        seconds |= helps[t - 1] and not helps[t]
+        if h >= 0:
+            left[h] = False
+            members[count] = h
+            count += 1
+    return count, seconds
+
+
+@numba.njit(cache=True)
 def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_],
            slopes: npt.NDArray[np.int64], factors: npt.NDArray[np.int64],
            list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
            shift: int, limit: int, lanes: int, lane_bits: int, topers: int, id_mask: int,
            ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16], in_flight: int,
            bits: int, timing: tuple[int, int, int, int, int, int, int], slopes_pair: int,
-           live_pair: int, begins: int) -> npt.NDArray[np.int64]:
+           live_pair: int, begins: int, store_left: int) -> npt.NDArray[np.int64]:
     arrival, again, group, ranked, product, more, lazy = timing
     keep, neurons = ids.shape[1], live.size
     inputs = np.flatnonzero(slopes)
@@ -394,21 +434,12 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
     walked = place - 1 + pairs
     clock = begins + _READING_CYCLES + (slopes_pair % GROUP + pairs + GROUP - 1) // GROUP
     for tile in range(tiles):
-        clock += _TILE_CYCLES
-        if live_pair >= 0:
-            width = min(lanes, neurons - tile * lanes)
-            before = (live_pair + tile * (lanes // 2)) % GROUP
-            clock += _LIVE_CYCLES + (before + (width + 1) // 2 + GROUP - 1) // GROUP
+        width = min(lanes, neurons - tile * lanes)
+        before = (live_pair + tile * (lanes // 2)) % GROUP
+        clock += _TILE_CYCLES + _LIVE_CYCLES + (before + (width + 1) // 2 + GROUP - 1) // GROUP
         clock = max(clock, _GROUP_CHECKED)
         while True:
-            count = 0
-            for t in range(topers):
-                for h in range(tile * lanes + t, min((tile + 1) * lanes, neurons), topers):
-                    if left[h]:
-                        left[h] = False
-                        members[count] = h
-                        count += 1
-                        break
+            count, seconds = _group(left, tile * lanes, tile * lanes + width, topers, members)
             if count == 0:
                 break
             begin = free = clock + 1
@@ -442,8 +473,8 @@ def _layer(codes: npt.NDArray[np.int16], tiles: int, live: npt.NDArray[np.bool_]
                 clock += 1
             # Lists are stored beside what the topers take next.
             clock = max(clock, stored)
-            stored = clock + keep
-    clock = max(clock, stored - 1)
+            stored = clock + keep * (1 + seconds)
+    clock = max(clock, stored - 1 - min(store_left, keep - 1))
     if shared.size:
         clock = max(clock, begins + shared.size + _KEPT_CYCLES)
     counts[5] = clock
@@ -454,7 +485,7 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
           slopes: npt.NDArray[np.int64], factors: npt.NDArray[np.int64],
           list_ids: npt.NDArray[np.int32], list_values: npt.NDArray[np.int16], sources: Sources,
           shift: int, keep: int, config: Config, *, slopes_pair: int = 0,
-          live_pair: int = -1, begins: int = 0) -> tuple[
+          live_pair: int = 0, begins: int = 0) -> tuple[
               npt.NDArray[np.int32], npt.NDArray[np.int16], Counts]:
     """The lists (neurons, keep) of a layer; those of neurons that are not live are zero.
 
@@ -467,8 +498,8 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
     list_ids, list_values : (banks, entries), the list memory.
     sources, shift : see :class:`Sources`; a candidate, and a ranked weight, is
         rne(weight x scalar / 2^shift), clamped.
-    slopes_pair, live_pair : where in the pair memory slopes are read, and live neurons, if they
-        are.
+    slopes_pair, live_pair : where in the pair memory slopes are read, and live neurons; 0 if all
+        are live.
     begins : the cycle in which it begins, of those counted.
     """
     neurons = live.size
@@ -478,5 +509,6 @@ def layer(codes: npt.NDArray[np.int16], live: npt.NDArray[np.bool_],
                     config.toper_lanes, (1 << config.id_bits) - 1, ids, values, IN_FLIGHT,
                     PRODUCT_BITS,
                     (_ARRIVAL_CYCLES, _AGAIN_CYCLES, _GROUP_CYCLES, _RANKED_CYCLES,
-                     _PRODUCT_CYCLES, _PRODUCTS_MORE, _LAZY_CYCLES), slopes_pair, live_pair, begins)
+                     _PRODUCT_CYCLES, _PRODUCTS_MORE, _LAZY_CYCLES), slopes_pair, live_pair, begins,
+                    STORE_LEFT)
     return ids, values, Counts(*counts.tolist())

@@ -28,12 +28,14 @@ class ListGroup(wiring.Component):
     scanning, pair_address, group : Out, Out, In. S_BASE's aligned groups of eight pairs,
         Ram.LATENCY later.
     any : Out. Some lane is left.
-    take : In. The lowest that is left of each toper is the next group from the next cycle on.
+    take : In. The lowest that is left of each toper is the next group from the next cycle on; a
+        toper that has none serves the next one's lowest, and that one its second lowest.
     last_tile, tile_number : Out. The present one.
-    chosen, rows, lanes : Out. Of the next group: a bit a toper, whether it serves a lane; the
-        lane's row; the lane.
+    chosen, helps, rows, lanes : Out. Of the next group: a bit a toper, whether it serves a lane,
+        and one of the next toper's; the lane's row; the lane.
     move : In. The next group is the present one from the next cycle on.
-    valid, firsts : Out. Of the present group: a bit a toper; the first entry of each list.
+    valid, helped, second, firsts : Out. Of the present group: a bit a toper, whether it has a lane,
+        one of the next toper's, the second lowest of its own; the first entry of each list.
     """
 
     def __init__(self, config: Config) -> None:
@@ -48,7 +50,8 @@ class ListGroup(wiring.Component):
             "scanning": Out(1), "pair_address": Out(17),
             "group": In(2 * config.element_bits * GROUP),
             "any": Out(1), "take": In(1), "move": In(1), "last_tile": Out(1),
-            "tile_number": Out(12), "chosen": Out(topers), "valid": Out(topers),
+            "tile_number": Out(12), "chosen": Out(topers), "helps": Out(topers),
+            "valid": Out(topers), "helped": Out(topers), "second": Out(topers),
             "rows": Out(topers * self._row_bits),
             "lanes": Out(topers * config.lane_bits), "firsts": Out(topers * self._entry_bits),
         })
@@ -69,7 +72,7 @@ class ListGroup(wiring.Component):
             self.any.eq(Cat(left).any()),
         ]
 
-        # Live lanes: all of the tile, or those whose element is not zero.
+        # Live lanes: all of the tile, or those whose element is not zero. All are looked at.
         pairs, size = (width + 1)[1:], 2 * GROUP
         unread, begun = Signal(range(config.lanes // 2 + 2 * GROUP)), Signal()
         # The tile's first pair, of which the low bits are its place in a group.
@@ -77,7 +80,7 @@ class ListGroup(wiring.Component):
         skipped = place[:3]
         with m.If(self.start):
             m.d.sync += [first_tile.eq(1), self.tile_number.eq(0), base.eq(job.l_base),
-                         place.eq(job.s_base)]
+                         place.eq(Mux(job.flags.live, job.s_base, 0))]
         with m.Elif(self.tile):
             m.d.sync += first_tile.eq(0)
             with m.If(~first_tile):
@@ -87,7 +90,7 @@ class ListGroup(wiring.Component):
         m.d.sync += begun.eq(self.tile)
         last = Signal()
         m.d.comb += last.eq(unread <= GROUP)
-        with m.If(begun & job.flags.live):
+        with m.If(begun):
             m.d.sync += [self.scanning.eq(1), unread.eq(pairs + skipped),
                          self.pair_address.eq(Cat(Const(0, 3), place[3:]))]
         with m.Elif(self.scanning):
@@ -95,11 +98,16 @@ class ListGroup(wiring.Component):
                          self.pair_address.eq(self.pair_address + GROUP)]
         arrived = delay(m, self.scanning, Ram.LATENCY, "arrived")
         final = delay(m, self.scanning & last, Ram.LATENCY, "final")
-        m.d.sync += self.known.eq(Mux(job.flags.live, final, begun))
+        m.d.sync += self.known.eq(final)
+        # Of the last group, elements up to the tile's last one.
+        end = Cat(~width[0], (pairs + skipped - 1)[:3])
+        end = delay(m, end, Ram.LATENCY, "end")
+        all_there = Const((1 << size) - 1, size)
+        there = Cat(self.group.word_select(e, bits).any() | ~job.flags.live for e in range(size))
+        there &= Mux(final, all_there >> ~end, all_there)
         # Lane l is element l + 2 skipped of what is read: an element of a group, turned.
         groups = -(-(config.lanes + size - 2) // size)
         number = Signal(range(groups + 1))
-        there = Cat(self.group.word_select(e, bits).any() for e in range(size))
         turned, beyond = Signal(size), Signal(GROUP)
         m.d.comb += [
             turned.eq(Cat(there, there) >> (skipped << 1)),
@@ -110,37 +118,78 @@ class ListGroup(wiring.Component):
             m.d.sync += number.eq(0)
         with m.Elif(arrived):
             m.d.sync += number.eq(number + 1)
-        for lane in range(config.lanes):
-            bit, (group, e) = left[lane // topers][lane % topers], divmod(lane, size)
-            with m.If(begun):
-                m.d.sync += bit.eq(~job.flags.live & (lane < width))
-            with m.Elif(arrived & (number == Mux(beyond[e >> 1], group + 1, group))):
-                m.d.sync += bit.eq(turned[e] & (lane < width))
 
-        # The lowest of each toper.
+        # Of each toper, the lowest two.
+        mine = [[left[row][t] for row in range(rows) if row * topers + t < config.lanes]
+                for t in range(topers)]
+        firsts, seconds = [], []
+        for lanes in mine:
+            firsts.append([lane & ~Cat(lanes[:row]).any() for row, lane in enumerate(lanes)])
+            seconds.append([lane & _one(lanes[:row]) for row, lane in enumerate(lanes)])
+        # Who has none left helps, or who has but one and is helped. The last one helps the first.
+        # Known a cycle after what is left, as it is when a group is taken.
+        some, more = Signal(topers), Signal(topers)
+        first_rows, second_rows = ([Signal(self._row_bits, name=f"{name}_{t}")
+                                    for t in range(topers)] for name in ("first", "second"))
         for t in range(topers):
-            mine = Cat(left[r][t] for r in range(rows))
-            lowest = Signal(self._row_bits, name=f"lowest_{t}")
-            for r in reversed(range(rows)):
-                with m.If(left[r][t]):
-                    m.d.comb += lowest.eq(r)
+            m.d.sync += [some[t].eq(Cat(mine[t]).any()), more[t].eq(Cat(seconds[t]).any()),
+                         first_rows[t].eq(_number(firsts[t])),
+                         second_rows[t].eq(_number(seconds[t]))]
+        helps, help_ = Signal(topers), Const(0)
+        for _ in range(2):
+            chain = []
+            for t in range(topers):
+                help_ = ~some[t] | ~more[t] & help_
+                chain.append(help_)
+        m.d.comb += helps.eq(Cat(chain))
+        for t in range(topers):
+            following = (t + 1) % topers
             chosen = self.rows.word_select(t, self._row_bits)
             with m.If(self.take):
-                m.d.sync += [self.chosen[t].eq(mine.any()), chosen.eq(lowest)]
-                for r in range(rows):
-                    with m.If(~Cat(left[q][t] for q in range(r)).any()):
-                        m.d.sync += left[r][t].eq(0)
-            lane = t if rows == 1 else _times(Cat(chosen, 0), topers) + t
+                m.d.sync += [
+                    self.chosen[t].eq(~helps[t] | some[following]),
+                    self.helps[t].eq(helps[t]),
+                    chosen.eq(Mux(helps[t], first_rows[following], Mux(
+                        helps[t - 1], second_rows[t], first_rows[t]))),
+                ]
+            for row, bit in enumerate(mine[t]):
+                group, e = divmod(row * topers + t, size)
+                with m.If(begun):
+                    m.d.sync += bit.eq(0)
+                with m.Elif(arrived & (number == Mux(beyond[e >> 1], group + 1, group))):
+                    m.d.sync += bit.eq(turned[e])
+                with m.Elif(self.take & (firsts[t][row]
+                                         | seconds[t][row] & helps[t - 1] & ~helps[t])):
+                    m.d.sync += bit.eq(0)
+            lane = (0 if rows == 1 else _times(Cat(chosen, 0), topers)) + Mux(
+                self.helps[t], following, t)
             m.d.comb += self.lanes.word_select(t, self.config.lane_bits).eq(lane)
             place = base + sum((Mux(bit, job.k << i, 0) for i, bit in enumerate(chosen)), 0)
             with m.If(self.move | sorts):
                 m.d.sync += self.firsts.word_select(t, self._entry_bits).eq(
                     Mux(sorts, job.l_base, place) if t == 0 else place)
         with m.If(self.start | sorts):
-            m.d.sync += self.valid.eq(1)
+            m.d.sync += [self.valid.eq(1), self.helped.eq(0), self.second.eq(0)]
         with m.Elif(self.move):
-            m.d.sync += self.valid.eq(self.chosen)
+            m.d.sync += [self.valid.eq(self.chosen), self.helped.eq(self.helps),
+                         self.second.eq(self.helps.rotate_left(1) & ~self.helps)]
         return m
+
+
+def _one(bits):
+    """Exactly one of them."""
+    if not bits:
+        return Const(0)
+    none, one = ~bits[0], bits[0]
+    for bit in bits[1:]:
+        none, one = none & ~bit, one & ~bit | none & bit
+    return one
+
+
+def _number(one_hot):
+    """The number of the bit that is set; 0 if none is."""
+    bits = range(max(1, (len(one_hot) - 1).bit_length()))
+    return Cat(Cat(bit for row, bit in enumerate(one_hot) if row >> b & 1).any() for b in bits)
 
 
 def _times(value, factor: int):

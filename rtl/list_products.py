@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -18,15 +18,15 @@ __all__ = ["ListProducts"]
 class ListProducts(wiring.Component):
     """One product a cycle for every toper of a group: rank by rank, K div a of the a-th.
 
-    The magnitudes' products are rounded half up: 2^7 is added, or one less to a negative product.
+    The magnitudes' products are rounded half up. Two topers share a multiplier.
 
     Members
     -------
     keep, length : In. K, and entries of the shared list; they stand.
     write, write_index, write_id, write_value : In. An entry of the shared list.
     start : In. Begin (pulse).
-    weight_{t} : In. {id, value} of toper t's present rank; the first one's from the cycle after
-        ``start`` on.
+    weight_{t}, size_{t} : In. {id, value} of toper t's present rank, and the value's magnitude; the
+        first one's from the cycle after ``start`` on.
     advance : Out. The next rank is the present one from the next cycle on.
     valid : Out. ``id_{t}`` and ``value_{t}`` are to be offered, :data:`LATENCY` cycles after their
         weights stood.
@@ -48,6 +48,7 @@ class ListProducts(wiring.Component):
             "write": In(1), "write_index": In(range(registers)), "write_id": In(id_layout(config)),
             "write_value": In(signed(bits)), "start": In(1), "advance": Out(1),
             **{f"weight_{t}": In(config.id_bits + bits) for t in range(topers)},
+            **{f"size_{t}": In(bits - 1) for t in range(topers)},
             "valid": Out(1),
             **{f"id_{t}": Out(id_layout(config)) for t in range(topers)},
             **{f"value_{t}": Out(signed(bits)) for t in range(topers)},
@@ -94,23 +95,37 @@ class ListProducts(wiring.Component):
             self.over.eq(under_way[-1] & ~under_way[-2]),
         ]
         entry = data.View(layout, delay(m, read.data, 1, "entry"))
-        for t in range(config.toper_lanes):
-            weight = data.View(layout, delay(m, getattr(self, f"weight_{t}"), 1, f"weight_{t}"))
-            product = Signal(signed(2 * bits), name=f"product_{t}", reset_less=True)
-            total = Signal(signed(2 * bits), name=f"total_{t}", reset_less=True)
-            half = Signal(PRODUCT_BITS, name=f"half_{t}", reset_less=True)
-            identity = Signal(id_layout(config), name=f"sum_{t}", reset_less=True)
-            negative = weight.value[-1] ^ entry.value[-1]
+        size = delay(m, _magnitude(read.data[:bits]), 1, "size")
+        # Magnitudes of two topers side by side make one multiplication.
+        wide = 2 * (bits - 1)
+        for first in range(0, config.toper_lanes, 2):
+            both = Signal(wide + bits - 1, name=f"sizes_{first}", reset_less=True)
+            product = Signal(2 * wide, name=f"product_{first}", reset_less=True)
+            total = Signal(2 * wide, name=f"total_{first}", reset_less=True)
             m.d.sync += [
-                product.eq(weight.value * entry.value),
-                half.eq((1 << PRODUCT_BITS - 1) - negative),
-                total.eq(product + half),
-                identity.word.eq(entry.id.word + weight.id.word),
-                identity.half.eq(entry.id.half | weight.id.half),
-                identity.lane.eq(entry.id.lane | weight.id.lane),
+                both.eq(Cat(getattr(self, f"size_{first}"), Const(0, wide - bits + 1),
+                            getattr(self, f"size_{first + 1}"))),
+                product.eq(both * size),
+                total.eq(product + (1 << PRODUCT_BITS - 1 | 1 << PRODUCT_BITS - 1 + wide)),
             ]
-            m.d.comb += [
-                getattr(self, f"value_{t}").eq(total >> PRODUCT_BITS),
-                getattr(self, f"id_{t}").eq(delay(m, identity.as_value(), 1, f"id_{t}")),
-            ]
+            for t in (first, first + 1):
+                weight = data.View(layout, delay(m, getattr(self, f"weight_{t}"), 1, f"weight_{t}"))
+                identity = Signal(id_layout(config), name=f"sum_{t}", reset_less=True)
+                negative = delay(m, weight.value[-1] ^ entry.value[-1], 2, f"negative_{t}")
+                amount = total.word_select(t - first, wide)[PRODUCT_BITS:]
+                m.d.sync += [
+                    identity.word.eq(entry.id.word + weight.id.word),
+                    identity.half.eq(entry.id.half | weight.id.half),
+                    identity.lane.eq(entry.id.lane | weight.id.lane),
+                ]
+                m.d.comb += [
+                    getattr(self, f"value_{t}").eq(
+                        (amount ^ negative.replicate(bits)) + negative),
+                    getattr(self, f"id_{t}").eq(delay(m, identity.as_value(), 1, f"id_{t}")),
+                ]
         return m
+
+
+def _magnitude(value):
+    """Of a signed value whose most negative code does not occur."""
+    return (value ^ value[-1].replicate(len(value)))[:-1] + value[-1]

@@ -14,7 +14,7 @@ from amaranth.utils import bits_for
 
 from ..golden.config import Config
 from ..golden.flow import GROUP
-from ..golden.lists import IN_FLIGHT
+from ..golden.lists import IN_FLIGHT, STORE_LEFT
 from . import uop as stage
 from .delay import delay
 from .descriptor import Descriptor
@@ -114,13 +114,12 @@ class ListUnit(wiring.Component):
         self._elaborate_offers(m)
         self._elaborate_topers(m)
         self._elaborate_uop(m)
-        close, store, more = self._elaborate_unload(m)
-        self._elaborate_control(m, close, store, more)
+        self._elaborate_control(m, *self._elaborate_unload(m))
         return m
 
     # --- control ----------------------------------------------------------------------------------
 
-    def _elaborate_control(self, m: Module, close, store, more) -> None:
+    def _elaborate_control(self, m: Module, close, store, more, stored) -> None:
         job, group, offers = self.job, self.group, self.offers
         look, looked, wanted = Signal(), Signal(), Signal()
         self._elaborate_look(m, look, looked, wanted)
@@ -214,7 +213,7 @@ class ListUnit(wiring.Component):
                         m.d.sync += ranked.eq(0)
                         m.next = "BEGIN"
                 with m.Elif(group.last_tile):
-                    with m.If(loaded & ~more):
+                    with m.If(loaded & stored):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
                 with m.Else():
@@ -254,7 +253,7 @@ class ListUnit(wiring.Component):
                     m.d.comb += [close.eq(1), store.eq(1)]
                     m.next = "GROUP"
             with m.State("STORE"):
-                with m.If(~more):
+                with m.If(stored):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
 
@@ -358,11 +357,14 @@ class ListUnit(wiring.Component):
         own_scalar = delay(m, scalar.scalar.as_unsigned(), _CANDIDATE - _SCALAR, "own")
         candidates, clips = [], []
         for t in range(topers):
-            mine = range(t, lanes, topers)
             row = self.group.rows.word_select(t, len(self.group.rows) // topers)
-            candidates.append(Mux(own, own_scalar, Array(
-                self.values[lane * bits:lane * bits + bits] for lane in mine)[row]))
-            clips.append(Array(self.value_clipped[lane] for lane in mine)[row])
+            # Of a lane of its own, or of the next toper's.
+            mine, theirs = (Array(
+                Cat(self.values[lane * bits:lane * bits + bits], self.value_clipped[lane])
+                for lane in range(first, lanes, topers))[row] for first in (t, (t + 1) % topers))
+            chosen = Mux(self.group.helps[t], theirs, mine)
+            candidates.append(Mux(own, own_scalar, chosen[:bits]))
+            clips.append(chosen[bits])
         identity = delay(m, identity, _CANDIDATE - _SCALAR, "late_identity")
         m.submodules.queue = self.queue = SyncFIFO(
             width=layout.size + config.id_bits + topers * bits, depth=IN_FLIGHT)
@@ -485,27 +487,44 @@ class ListUnit(wiring.Component):
     def _elaborate_unload(self, m: Module):
         """The lists of a group: ranks to the products, or each to its bank, all at once.
 
-        The topers take the next offers beside it.
+        A toper that helps writes the next one's bank; that one's own list follows. The topers take
+        the next offers beside it.
         """
         config, memory, products, group = self.config, self.memory, self.products, self.group
-        close, store = Signal(), Signal()
+        topers = len(self.topers)
+        close, store, stored = Signal(), Signal(), Signal()
         storing, more, number = Signal(), Signal(), Signal(range(config.toper_registers))
+        # At first who helps writes, then who is helped.
         valid, firsts = Signal.like(group.valid), Signal.like(group.firsts, reset_less=True)
+        helped, second = Signal.like(group.helped), Signal.like(group.second)
+        again, last, final, left = Signal(), Signal(), Signal(), Signal.like(number)
+        bits = len(memory.address)
         with m.If(store):
-            m.d.sync += [storing.eq(1), number.eq(0), valid.eq(group.valid),
-                         firsts.eq(group.firsts)]
+            m.d.sync += [storing.eq(1), number.eq(0), again.eq(0), helped.eq(group.helped),
+                         second.eq(group.second), valid.eq(group.valid), firsts.eq(group.firsts),
+                         final.eq(~group.second.any()), left.eq(self.job.k - 1)]
+        with m.Elif(last):
+            m.d.sync += [storing.eq(~final), number.eq(0), again.eq(1), helped.eq(0),
+                         valid.eq(second), final.eq(1), left.eq(number)]
         with m.Elif(storing):
-            m.d.sync += [number.eq(number + 1), storing.eq(more)]
+            m.d.sync += [number.eq(number + 1), left.eq(left - 1)]
         m.d.comb += [
-            more.eq(storing & (number + 1 != self.job.k)),
-            memory.index.eq(number), memory.write.eq(Mux(storing, valid, 0)),
+            last.eq(storing & (left == 0)), more.eq(storing & ~(last & final)),
+            stored.eq(~storing | final & (left <= STORE_LEFT)),
+            memory.index.eq(number),
+            memory.write.eq(Mux(
+                storing, (valid & helped).rotate_left(1) | valid & ~helped, 0)),
         ]
-        for t, toper in enumerate(self.topers):
-            entry = Cat(toper.lists.p.value, toper.lists.p.id)
+        entries = [Cat(toper.lists.p.value, toper.lists.p.id) for toper in self.topers]
+        for t, (toper, entry) in enumerate(zip(self.topers, entries)):
             m.d.comb += [
-                toper.close.eq(close), toper.lists.ready.eq(storing | products.advance),
-                getattr(memory, f"first_{t}").eq(firsts.word_select(t, len(memory.address))),
-                getattr(memory, f"data_{t}").eq(entry),
+                toper.close.eq(close),
+                toper.lists.ready.eq(storing & (again | ~second[t]) | products.advance),
+                getattr(memory, f"first_{t}").eq(
+                    Mux(helped[t - 1], firsts.word_select((t - 1) % topers, bits),
+                        firsts.word_select(t, bits))),
+                getattr(memory, f"data_{t}").eq(Mux(helped[t - 1], entries[t - 1], entry)),
                 getattr(products, f"weight_{t}").eq(entry),
+                getattr(products, f"size_{t}").eq(toper.size),
             ]
-        return close, store, more
+        return close, store, more, stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -32,68 +32,29 @@ def _less(one: Value, other: Value) -> Value:
     return _less(*high) | (high[0] == high[1]) & _less(*low)
 
 
-def _any_of(words: list[Value]) -> Value:
-    """Their bitwise or."""
-    return words[0] if len(words) == 1 else (
-        _any_of(words[:len(words) // 2]) | _any_of(words[len(words) // 2:]))
-
-
-def _number(one_hot: Value) -> Value:
-    """The number of the bit that is set."""
+def _number(one_hot: list[Value]) -> Value:
+    """The number of the bit that is set; 0 if none is."""
     bits = range(max(1, (len(one_hot) - 1).bit_length()))
     return Cat(Cat(one_hot[s] for s in range(len(one_hot)) if s >> b & 1).any() for b in bits)
-
-
-class _Order:
-    """Which of two slots is before the other: a bit for each pair."""
-
-    def __init__(self, m: Module, slots: int, name: str) -> None:
-        self._slots = range(slots)
-        self._bits = {(i, j): Signal(name=f"{name}_{i}_{j}")
-                      for j in self._slots for i in range(j)}
-
-    def before(self, i: int, j: int) -> Value:
-        """Slot i is before slot j."""
-        return self._bits[i, j] if i < j else ~self._bits[j, i]
-
-    def is_behind(self, slot: int) -> Value:
-        """All others are before it."""
-        return Cat(Const(1), *(self.before(s, slot) for s in self._slots if s != slot)).all()
-
-    def is_first(self, slot: int, gone: Value) -> Value:
-        """It is not gone, and before all others that are not."""
-        return Cat(~gone[slot], *(gone[s] | self.before(slot, s)
-                                  for s in self._slots if s != slot)).all()
-
-    def put(self, m: Module, changes: Value, smaller: Value, clear: Value) -> None:
-        """The slot that changes, if one does, is in front of those that are smaller."""
-        for (i, j), bit in self._bits.items():
-            stays = ~changes[i] & ~changes[j] & bit
-            m.d.sync += bit.eq(
-                ~clear & (changes[i] & smaller[j] | changes[j] & ~smaller[i] | stays))
-
-    def copy(self, m: Module, other: _Order) -> None:
-        """Be as another one is."""
-        for pair, bit in self._bits.items():
-            m.d.sync += bit.eq(other._bits[pair])
 
 
 class Toper(wiring.Component):
     """Keeps the ``keep`` largest magnitudes of what is offered, and sums equal ids.
 
-    The rule is that of :func:`tangente.golden.toper.offer`. An entry stays in the *slot* that it
-    entered, and nothing is sorted: of any two slots a bit tells which one is before the other, by
-    falling magnitude, free ones last. Who enters takes the slot that is behind all others, and is
-    put in front of all that are smaller. Three cycles of an offer:
+    The rule is that of :func:`tangente.golden.toper.offer`. An entry's id and sign stay in the
+    *slot* that it entered; sorted are *places*, each with a magnitude and the number of a slot, the
+    largest first. The last place is the last of those in use, and the slot there is the one that is
+    taken next. Three cycles of an offer:
 
     0. It is taken; its id is looked for in all slots.
-    1. It enters, unless its id was found: then the value of that slot is read and added, and
-       ``offers.ready`` is low.
-    2. The verdict is given. A sum stands in its slot, and is put among the others anew.
+    1. It enters, in front of all that are smaller, unless its id was found: then that slot goes to
+       the last place as a free one, its value is added, and ``offers.ready`` is low.
+    2. The verdict is given. A sum enters its slot, as an offer does.
 
     So distinct ids pass one a cycle, a held id takes two, and an offer every second cycle never
-    waits. ``close`` copies the order, and the list is read out of it while the slots, free again,
-    take the next stream: ids and values are memories of two halves. docs/toper.md has the area.
+    waits. ``close`` copies the numbers of the slots, and the list is read out by them while the
+    slots, free again, take the next stream: ids and values are memories of two halves.
+    docs/toper.md has the area.
 
     Parameters
     ----------
@@ -114,11 +75,12 @@ class Toper(wiring.Component):
         for, and so never waits.
     clipped : unsigned(1), Out. With ``summed``: the sum was clamped.
     least : unsigned(value_bits - 1), Out. The magnitude above which an offer is that is to enter:
-        the last slot's, as it was in the last cycle.
+        the last place's, as it was in the last cycle.
     close : unsigned(1), In. Pulse, after the last offer's verdict: ``lists`` is valid from the next
         cycle on, and offers from then on belong to the next stream; in this cycle they wait. What
         is left of the list before is lost.
     lists : stream of :func:`ListEntry`, Out. ``keep`` entries, the largest first.
+    size : unsigned(value_bits - 1), Out. The magnitude of the present one.
 
     Raises
     ------
@@ -146,88 +108,88 @@ class Toper(wiring.Component):
             "clipped": Out(1), "least": Out(value_bits - 1),
             "close": In(1),
             "lists": Out(stream.Signature(ListEntry(id_bits, value_bits))),
+            "size": Out(value_bits - 1),
         })
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        slots = range(self.registers)
-        value = self.offers.p.value
-        sizes = [Signal(len(value) - 1, name=f"size_{s}") for s in slots]
-        ids = [Signal(len(self.offers.p.id), name=f"id_{s}", reset_less=True) for s in slots]
-        held, hits = Signal(self.registers), Signal(self.registers)
-        # Of slots i < j: i is before j. At first the last one in number is before all, so that
-        # those that are not in use are never behind.
-        order = _Order(m, self.registers, "order")
-        # The offer taken in the last cycle; the sum of the one before it, and its slot.
-        live, found, offer = Signal(), Signal(), Signal(self._offer)
-        summing, total, summed = Signal(), Signal(self._offer), Signal(self.registers)
-        take = Signal()
+        registers, last = self.registers, self.registers - 1
+        places, value = range(registers), self.offers.p.value
+        sizes = [Signal(len(value) - 1, name=f"size_{i}") for i in places]
+        slots = [Signal(self._slot_bits, init=i, name=f"slot_{i}") for i in places]
+        # The offer taken in the last cycle, or the sum that its id came to; whether it was held.
+        offer = Signal(self._offer)
+        live, summing, found = Signal(), Signal(), Signal()
+        take, enters, inserts = Signal(), Signal(), Signal()
         m.d.comb += [
-            found.eq(hits.any()),
-            self.offers.ready.eq(~(live & found) & ~self.close),
+            self.offers.ready.eq(~found & ~self.close),
             take.eq(self.offers.valid & self.offers.ready),
         ]
-        m.d.sync += [
-            live.eq(take & value.any()),
-            offer.id.eq(self.offers.p.id),
-            offer.size.eq((value ^ value[-1].replicate(len(value)))[:-1] + value[-1]),
-            offer.sign.eq(value[-1]),
-        ]
+        m.d.sync += [live.eq(take & value.any()), summing.eq(found)]
 
-        # What enters, or is summed: which slots are smaller, and its own.
-        used, behind = Signal(self.registers), Signal(self.registers)
-        entrant, smaller = Signal.like(offer.size), Signal(self.registers)
-        enters, chosen, changes = Signal(), Signal(self.registers), Signal(self.registers)
+        # What enters goes before those that are smaller, and they a place back.
+        used, smaller = Signal(registers), Signal(registers)
         m.d.comb += [
-            used.eq(Cat(self.keep > s for s in slots)),
-            behind.eq(Cat(order.is_behind(s) for s in slots)),
-            entrant.eq(Mux(summing, total.size, offer.size)),
-            smaller.eq(Cat(used[s] & _less(sizes[s], entrant) for s in slots)),
-            enters.eq(live & ~found & smaller.any()),
-            chosen.eq(Mux(summing, summed, behind)),
-            changes.eq(chosen & (summing | enters).replicate(self.registers)),
+            used.eq(Cat(self.keep > last - i for i in places)),
+            smaller.eq(Cat(used[i] & _less(sizes[i], offer.size) for i in places)),
+            enters.eq(live & ~found & smaller[last]), inserts.eq(summing | live & ~found),
         ]
-        m.d.sync += self.least.eq(_any_of([Mux(behind[s], sizes[s], 0) for s in slots]))
-        order.put(m, changes, smaller, self.close)
-        for s in slots:
+        # What was found goes from its place, and those behind it a place forward.
+        slot, here, behind = Signal(self._slot_bits), Signal(registers), Signal(registers)
+        m.d.comb += [
+            here.eq(Cat(used[i] & (slots[i] == slot) for i in places)),
+            # One place and those behind it: a carry chain finds them.
+            behind.eq(~(here - 1)),
+        ]
+        for i in places:
+            entry, new = Cat(sizes[i], slots[i]), Cat(offer.size, slots[last])
+            back = new if i == 0 else Mux(smaller[i - 1], Cat(sizes[i - 1], slots[i - 1]), new)
+            moves = inserts & smaller[i]
+            if self.summing:
+                on = Cat(Const(0, len(sizes[i])), slot) if i == last else Cat(
+                    sizes[i + 1], slots[i + 1])
+                back, moves = Mux(found, on, back), Mux(found, behind[i], moves)
+            with m.If(moves):
+                m.d.sync += entry.eq(back)
             with m.If(self.close):
-                m.d.sync += [sizes[s].eq(0), held[s].eq(0)]
-            with m.Elif(changes[s]):
-                m.d.sync += [sizes[s].eq(entrant), held[s].eq(~summing | total.size.any())]
-            with m.If(enters & behind[s]):
-                m.d.sync += ids[s].eq(offer.id)
+                m.d.sync += sizes[i].eq(0)
+        m.d.sync += self.least.eq(sizes[last])
 
         # Ids and values, of this stream and of the list before it.
         half = Signal()
         m.d.sync += half.eq(half ^ self.close)
-        place = Cat(_number(chosen), half)
         names = self._slot_memory(m, "names", len(offer.id))
         values = self._slot_memory(m, "values", len(value))
         write = names.write_port()
-        m.d.comb += [write.en.eq(enters), write.addr.eq(place), write.data.eq(offer.id)]
+        m.d.comb += [write.en.eq(enters), write.addr.eq(Cat(slots[last], half)),
+                     write.data.eq(offer.id)]
         write = values.write_port()
-        m.d.comb += [write.en.eq(enters | summing), write.addr.eq(place),
-                     write.data.eq(Cat(Mux(summing, total.sign, offer.sign), entrant))]
+        m.d.comb += [write.en.eq(enters | summing), write.addr.eq(Cat(slots[last], half)),
+                     write.data.eq(Cat(offer.sign, offer.size))]
+        magnitude = (value ^ value[-1].replicate(len(value)))[:-1] + value[-1]
+        # What proofs speak of.
+        self.state = SimpleNamespace(
+            sizes=sizes, slots=slots, live=live, offer=offer, found=found, summing=summing,
+            half=half)
         if self.summing:
-            # An id is looked for while it is taken, what enters or leaves in that cycle included.
-            again, kept = offer.id == self.offers.p.id, values.read_port(domain="comb")
-            for s in slots:
-                stays = held[s] & ~(summing & summed[s] & ~total.size.any())
-                m.d.sync += hits[s].eq(~self.distinct & Mux(
-                    enters & behind[s], again, stays & (ids[s] == self.offers.p.id)))
-            m.d.comb += kept.addr.eq(Cat(_number(hits), half))
-            m.d.sync += [summing.eq(live & found), summed.eq(hits)]
-            self._elaborate_sum(m, kept.data, offer, total)
-            m.d.sync += self.clipped.eq(live & found & self._clips)
+            kept = values.read_port(domain="comb")
+            m.d.comb += kept.addr.eq(Cat(slot, half))
+            total = self._sum(m, kept.data, offer)
+            self._elaborate_search(m, take, enters, slot)
+            with m.If(found):
+                m.d.sync += [offer.size.eq(total.size), offer.sign.eq(total.sign)]
+            with m.Else():
+                m.d.sync += [offer.id.eq(self.offers.p.id), offer.size.eq(magnitude),
+                             offer.sign.eq(value[-1])]
+            m.d.sync += self.clipped.eq(found & total.clips)
+        else:
+            m.d.sync += [offer.id.eq(self.offers.p.id), offer.size.eq(magnitude),
+                         offer.sign.eq(value[-1])]
 
         taken = Signal()
         m.d.sync += [taken.eq(take), self.verdict_valid.eq(taken), self.entered.eq(enters)]
         m.d.comb += [self.summed.eq(summing), self.alive.eq(self.entered | self.summed)]
-        # What proofs speak of.
-        self.state = SimpleNamespace(
-            sizes=sizes, ids=ids, held=held, live=live, offer=offer, hits=hits, summing=summing,
-            summed=summed, total=total, order=order, half=half)
-        self._elaborate_list(m, order, held, used, Cat(~half), names, values)
+        self._elaborate_list(m, enters, Cat(~half), names, values)
         return m
 
     def _slot_memory(self, m: Module, name: str, width: int) -> Memory:
@@ -237,8 +199,42 @@ class Toper(wiring.Component):
         m.submodules[name] = memory
         return memory
 
-    def _elaborate_sum(self, m: Module, kept, offer, total) -> None:
-        """``total``: what the slot holds and the offer, added and clamped.
+    def _elaborate_search(self, m: Module, take, enters, slot) -> None:
+        """``found``: the offer's id is held; ``slot``: where.
+
+        The offer is compared while it is taken, with what is held then: what enters or leaves in
+        that cycle is accounted for in the next one.
+        """
+        state, identity = self.state, self.offers.p.id
+        offer, at = state.offer, state.slots[-1]
+        ids = [Signal(len(identity), name=f"id_{s}", reset_less=True)
+               for s in range(self.registers)]
+        held = Signal(self.registers)
+        for s in range(self.registers):
+            # The id of a sum is the one that is held.
+            with m.If((enters | state.summing) & (at == s)):
+                m.d.sync += [ids[s].eq(offer.id), held[s].eq(offer.size.any())]
+        with m.If(self.close):
+            m.d.sync += held.eq(0)
+        hits = Signal(self.registers)
+        m.d.comb += hits.eq(Cat(held[s] & (ids[s] == identity) for s in range(self.registers)))
+        looked, hit, again, gone = Signal(), Signal(), Signal(), Signal()
+        place, before = Signal.like(slot), Signal.like(slot)
+        m.d.sync += [
+            looked.eq(take & self.offers.p.value.any() & ~self.distinct), hit.eq(hits.any()),
+            place.eq(_number(hits)), before.eq(at),
+            # What entered is the same; the slot was taken, or freed.
+            again.eq(enters & (offer.id == identity)),
+            gone.eq(enters | state.summing & ~offer.size.any()),
+        ]
+        m.d.comb += [
+            state.found.eq(looked & (again | hit & ~(gone & (place == before)))),
+            slot.eq(Mux(again, before, place)),
+        ]
+        state.ids, state.held, state.slot = ids, held, slot
+
+    def _sum(self, m: Module, kept, offer) -> SimpleNamespace:
+        """What a slot holds and the offer, added and clamped.
 
         That is the sum of the magnitudes, or the one of the two differences that is not negative.
         """
@@ -246,38 +242,45 @@ class Toper(wiring.Component):
         opposed = sign ^ offer.sign
         bits = len(size)
         added, one, other = Signal(bits + 1), Signal(bits + 1), Signal(bits + 1)
-        self._clips = Signal()
         m.d.comb += [
-            added.eq(size + offer.size), one.eq(size - offer.size), other.eq(offer.size - size),
-            self._clips.eq(~opposed & added[-1]),
-        ]
+            added.eq(size + offer.size), one.eq(size - offer.size), other.eq(offer.size - size)]
         difference = Mux(one[-1], other[:-1], one[:-1])
-        m.d.sync += [
-            total.sign.eq(Mux(opposed & one[-1], offer.sign, sign)),
-            total.size.eq(Mux(opposed, difference, added[:-1] | added[-1].replicate(bits))),
-        ]
+        return SimpleNamespace(
+            sign=Mux(opposed & one[-1], offer.sign, sign), clips=~opposed & added[-1],
+            size=Mux(opposed, difference, added[:-1] | added[-1].replicate(bits)))
 
-    def _elaborate_list(self, m: Module, order, held, used, half, names, values) -> None:
-        """The list of the last stream: of the slots that are left, the one before all others."""
-        slots = range(self.registers)
-        kept, full = _Order(m, self.registers, "kept"), Signal(self.registers)
-        gone, first = Signal(self.registers), Signal(self.registers)
-        left = Signal(range(self.registers + 1))
-        m.d.comb += first.eq(Cat(kept.is_first(s, gone) for s in slots))
+    def _elaborate_list(self, m: Module, enters, half, names, values) -> None:
+        """The list of the last stream: place by place, as many as are used."""
+        registers, state = self.registers, self.state
+        kept = [Signal(self._slot_bits, name=f"kept_{i}") for i in range(registers)]
+        # Places that hold something, of this stream, and of the list from the present place on.
+        count, full = Signal(range(registers + 1)), Signal(range(registers + 1))
+        place = Signal(range(registers + 1), init=registers)
         with m.If(self.close):
-            kept.copy(m, order)
-            m.d.sync += [gone.eq(~used), full.eq(held), left.eq(self.keep)]
+            m.d.sync += count.eq(0)
+        with m.Elif(enters & ~state.sizes[-1].any()):
+            m.d.sync += count.eq(count + 1)
+        if self.summing:
+            with m.Elif(state.found):
+                m.d.sync += count.eq(count - 1)
+            with m.Elif(state.summing & state.offer.size.any()):
+                m.d.sync += count.eq(count + 1)
+        there = full != 0
+        m.d.comb += [self.lists.valid.eq(place != registers),
+                     self.lists.p.last.eq(place == registers - 1)]
+        with m.If(self.close):
+            m.d.sync += [place.eq(registers - self.keep), full.eq(count)]
+            m.d.sync += [one.eq(slot) for one, slot in zip(kept, state.slots)]
         with m.Elif(self.lists.valid & self.lists.ready):
-            m.d.sync += [gone.eq(gone | first), left.eq(left - 1)]
-        name, kept_value = names.read_port(domain="comb"), values.read_port(domain="comb")
-        m.d.comb += [port.addr.eq(Cat(_number(first), half)) for port in (name, kept_value)]
-        there = (first & full).any()
-        sign, size = kept_value.data[0] & there, kept_value.data[1:] & there.replicate(
-            len(kept_value.data) - 1)
+            m.d.sync += [place.eq(place + 1), full.eq(Mux(there, full - 1, 0))]
+        name, value = names.read_port(domain="comb"), values.read_port(domain="comb")
+        slot = Array(kept)[place[:self._slot_bits]]
+        m.d.comb += [port.addr.eq(Cat(slot, half)) for port in (name, value)]
+        sign = value.data[0] & there
+        size = value.data[1:] & there.replicate(len(value.data) - 1)
         m.d.comb += [
-            self.lists.valid.eq(left.any()),
+            self.size.eq(size),
             self.lists.p.id.eq(name.data & there.replicate(len(name.data))),
             self.lists.p.value.eq((size ^ sign.replicate(len(size) + 1)) + sign),
-            self.lists.p.last.eq(left == 1),
         ]
-        self.state.kept, self.state.full, self.state.gone, self.state.left = kept, full, gone, left
+        state.kept, state.full, state.place, state.count = kept, full, place, count

@@ -245,6 +245,39 @@ def test_a_group_shares_its_offers() -> None:
     assert both.offered / 2 <= both.issued <= both.offered
 
 
+def _groups(live: set[int], lanes: int, topers: int) -> list[tuple[list[int], bool]]:
+    """The groups of one tile's lanes, each with whether it has a toper's second lane."""
+    left, members = np.isin(np.arange(lanes), list(live)), np.empty(topers, np.int64)
+    groups = []
+    while left.any():
+        count, seconds = lists._group(left, 0, lanes, topers, members)
+        groups.append((members[:count].tolist(), seconds))
+    return groups
+
+
+def test_topers_that_have_none_left_help() -> None:
+    """The next one, or through it the one after that; the last one the first."""
+    assert _groups({0, 4, 8}, 12, 4) == [([4, 0], True), ([8], False)]
+    assert _groups({0, 1, 5}, 8, 4) == [([1, 5, 0], True)]
+    assert _groups({0, 1, 2, 3, 7}, 8, 4) == [([0, 1, 2, 3], False), ([7], False)]
+
+
+@_FAST
+@given(st.sets(st.integers(0, 29)), st.integers(1, 5))
+def test_every_live_lane_is_served_once(live: set[int], half: int) -> None:
+    """In no more groups than without help, and no toper but a lane's own or the one before."""
+    topers = 2 * half
+    groups = _groups(live, 30, topers)
+    served = [lane for members, _ in groups for lane in members]
+    assert sorted(served) == sorted(live)
+    most = max((sum(lane % topers == t for lane in live) for t in range(topers)), default=0)
+    assert -(-len(live) // topers) <= len(groups) <= most
+    for members, seconds in groups:
+        places = [lane % topers for lane in members]
+        assert seconds == (len(set(places)) < len(places))
+        assert all(places.count(place) <= 2 for place in places)
+
+
 @_FAST
 @given(**_SHAPES)
 def test_who_is_not_live_costs_nothing(seed: int, inputs: int, neurons: int, keep: int,
@@ -255,7 +288,7 @@ def test_who_is_not_live_costs_nothing(seed: int, inputs: int, neurons: int, kee
     *_, none = lists.layer(codes, np.zeros_like(live), slopes, *rest)
     shared = arguments[6].shared_length
     groups = -(-inputs // 16)
-    assert none.cycles == max(1 + groups + 3 * CONFIG.tiles(neurons), shared and shared + 11)
+    assert none.cycles == max(1 + groups + 6 * CONFIG.tiles(neurons), shared and shared + 11)
     assert none.offered == 0
     *_, counts = lists.layer(*arguments)
     codes = codes.copy()

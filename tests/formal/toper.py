@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from types import SimpleNamespace
 
 from amaranth.hdl import (
@@ -53,25 +52,6 @@ class _Probed(Toper):
         return Mux(half, entries[len(entries) // 2 + slot], entries[slot])
 
 
-class _Sorted:
-    """An order as positions: how many slots in use are before each, and who stands at one."""
-
-    def __init__(self, m: Module, order, used, name: str) -> None:
-        slots = range(len(used))
-        self.position = [Signal(range(len(used) + 1), name=f"{name}_position_{s}") for s in slots]
-        self._used = used
-        for s in slots:
-            m.d.comb += self.position[s].eq(
-                sum((used[t] & order.before(t, s) for t in slots if t != s), Const(0)))
-
-    def at(self, place: int, values):
-        """Of the slot that stands there, its value; 0 if none does."""
-        result = Const(0)
-        for used, position, value in zip(self._used, self.position, values):
-            result |= Mux(used & (position == place), value, 0)
-        return result
-
-
 class _Harness(wiring.Component):
     """A toper with free inputs, its structure, its verdicts and its streams.
 
@@ -99,10 +79,8 @@ class _Harness(wiring.Component):
             dut.offers.valid.eq(self.valid), dut.distinct.eq(self.distinct),
             dut.offers.p.id.eq(self.offered), dut.offers.p.value.eq(self.value),
         ]
-        # Each place of the sorted list, with what its slot holds.
+        # Each place in use, the first one first, with what its slot holds.
         state, slots = dut.state, range(dut.registers)
-        self.used = [self.keep > slot for slot in slots]
-        now = _Sorted(m, state.order, self.used, "now")
         signs = [dut.probe("values", state.half, slot)[0] for slot in slots]
         self.places = []
         for i in slots:
@@ -111,8 +89,13 @@ class _Harness(wiring.Component):
                 size=Signal(self.value_bits - 1, name=f"size_{i}"), sign=Signal(name=f"sign_{i}"))
             place.held = place.size != 0
             self.places.append(place)
-            m.d.comb += [place.id.eq(now.at(i, state.ids)), place.size.eq(now.at(i, state.sizes)),
-                         place.sign.eq(now.at(i, signs)), place.slot.eq(now.at(i, slots))]
+            with m.If(self.keep > i):
+                m.d.comb += [
+                    place.slot.eq(Array(state.slots)[self.place(i)]),
+                    place.size.eq(Array(state.sizes)[self.place(i)]),
+                    place.id.eq(Array(state.ids)[place.slot]),
+                    place.sign.eq(Array(signs)[place.slot]),
+                ]
         self.began = Signal()
         m.d.sync += self.began.eq(1)
         for port in (self.keep, self.the_id, self.other_id):
@@ -140,6 +123,10 @@ class _Harness(wiring.Component):
         self._promises(m)
         return m
 
+    def place(self, i: int):
+        """The number of the toper's place that is the i-th one in use."""
+        return (self.dut.registers - self.keep + i)[:len(self.keep)]
+
     def _verdicts(self, m: Module, take, taken, taken_2) -> None:
         dut = self.dut
         waits = Signal()   # one cycle, after an offer whose id was held
@@ -161,47 +148,52 @@ class _Harness(wiring.Component):
         """Sorted, nothing twice; what the stages and the slots hold (without it, no induction)."""
         dut, places, s = self.dut, self.places, self.dut.state
         slots = range(dut.registers)
-        least = Signal.like(places[0].size)
-        m.d.sync += least.eq(Array(place.size for place in places)[self.keep - 1])
+        least, last = Signal.like(places[0].size), s.slots[-1]
+        m.d.sync += least.eq(s.sizes[-1])
         for i in slots:
-            held = s.held[i]
+            # What is summed is held, though in its place stands nothing.
+            held = s.held[i] & ~(s.summing & (last == i))
+            size = Signal(self.value_bits - 1, name=f"slot_size_{i}")
+            for place in places:
+                with m.If(place.held & (place.slot == i)):
+                    m.d.comb += size.eq(place.size)
             m.d.comb += [
-                Assert(held == (s.sizes[i] != 0)),
-                Assert(~held | self.used[i]),
-                Assert(~held | (dut.probe("names", s.half, i) == s.ids[i])),
-                Assert(~held | (dut.probe("values", s.half, i)[1:] == s.sizes[i])),
+                Assert(held == (size != 0)),
+                Assert(~s.held[i] | (dut.probe("names", s.half, i) == s.ids[i])),
+                Assert(~held | (dut.probe("values", s.half, i)[1:] == size)),
+                Assert(s.slots[i] < dut.registers),
+                Assert((dut.registers - self.keep <= i) | (s.sizes[i] == 0)),
             ]
-            for j in slots:
-                if i == j:
-                    continue
-                before = s.order.before(i, j)
+            if i:
+                m.d.comb += Assert((dut.registers - self.keep >= i)
+                                   | (s.sizes[i - 1] >= s.sizes[i]))
+            for j in range(i):
                 m.d.comb += [
-                    Assert(~before | ~self.used[i] | (s.sizes[i] >= s.sizes[j])),
-                    Assert(before | self.used[i] | ~self.used[j]),
-                    Assert(~(held & s.held[j] & (s.ids[i] == s.ids[j]))),
+                    Assert(s.slots[i] != s.slots[j]),
+                    Assert(~(s.held[i] & s.held[j] & (s.ids[i] == s.ids[j]))),
                 ]
-        for order in (s.order, s.kept):
-            for i, j, k in permutations(slots, 3):
-                m.d.comb += Assert(~(order.before(i, j) & order.before(j, k) & order.before(k, i)))
         m.d.comb += [
             Assert(~self.began | (dut.least == least)),
             Assert(s.live == (taken & (self.value_1 != 0))),
             Assert(~s.live | (s.offer.id == self.id_1) & (s.offer.sign == self.value_1[-1])
                    & (s.offer.size == Mux(self.value_1[-1], -self.value_1, self.value_1))),
             Assert(~(s.live & s.summing)),
-            Assert(~s.summing | (s.summed & s.held).any()),
-            # One slot, if any.
-            Assert((s.hits & (s.hits - 1) == 0) | ~s.live),
-            Assert((s.summed & (s.summed - 1) == 0) | ~s.summing),
+            Assert(~s.found | s.live),
+            Assert(~s.summing | (s.sizes[-1] == 0) & Array(s.held)[last]
+                   & (Array(s.ids)[last] == s.offer.id)),
+            Assert(s.count == sum((place.held for place in places), Const(0))),
         ]
-        for hit, held, identity in zip(s.hits, s.held, s.ids):
-            m.d.comb += Assert(~s.live | (hit == (held & (identity == s.offer.id))))
+        self.was_distinct = distinct = Signal()
+        m.d.sync += distinct.eq(self.distinct)
+        equal = [held & (identity == s.offer.id) for held, identity in zip(s.held, s.ids)]
+        m.d.comb += Assert(~s.live | (s.found == (any_of(equal) & ~distinct)))
+        for i, one in enumerate(equal):
+            m.d.comb += Assert(~s.found | (one == (s.slot == i)))
 
     def _lists(self, m: Module) -> None:
         """What was held at ``close``: ``keep`` entries, in order, each until it is taken."""
         dut, lists, s = self.dut, self.dut.lists, self.dut.state
         slots = range(dut.registers)
-        kept = _Sorted(m, s.kept, self.used, "kept")
         left, count = Signal.like(self.keep), Signal.like(self.keep)
         entries = []
         for i, place in enumerate(self.places):
@@ -217,7 +209,10 @@ class _Harness(wiring.Component):
         with m.Elif(lists.valid & lists.ready):
             m.d.sync += left.eq(left - 1)
         m.d.comb += [
-            count.eq(self.keep - left), Assert(left <= self.keep), Assert(s.left == left),
+            count.eq(self.keep - left), Assert(left <= self.keep),
+            Assert(s.place == dut.registers - left),
+            Assert(~lists.valid | (s.full == sum(
+                (entry.held & (count <= i) for i, entry in enumerate(entries)), Const(0)))),
             Assert(lists.valid == (left != 0)),
             Assert(~lists.valid | (lists.p.last == (left == 1))),
         ]
@@ -228,21 +223,22 @@ class _Harness(wiring.Component):
                 Assert(lists.p.id == Mux(held, identity, 0)),
                 Assert(lists.p.value.as_unsigned() == Mux(held, value, 0)),
             ]
-        for slot in slots:
-            # What the other half holds, by slot.
-            half, position = ~s.half, kept.position[slot]
-            size = dut.probe("values", half, slot)[1:]
-            mine = Signal(signed(self.value_bits), name=f"kept_value_{slot}")
-            m.d.comb += mine.eq(Mux(dut.probe("values", half, slot)[0], -size, size))
-            for i, entry in enumerate(entries):
-                here = lists.valid & self.used[slot] & (position == i)
-                m.d.comb += [
-                    Assert(~here | (s.full[slot] == entry.held)),
-                    Assert(~here | ~entry.held | (dut.probe("names", half, slot) == entry.id)),
-                    Assert(~here | ~entry.held | (mine == entry.value)),
-                    Assert(~here | (s.gone[slot] == (count > i))),
-                ]
-            m.d.comb += Assert(~lists.valid | self.used[slot] | s.gone[slot])
+        for i, entry in enumerate(entries):
+            # What the other half holds, place by place; those that are free come last.
+            slot, signed_ = Signal.like(s.kept[0]), Signal(signed(self.value_bits))
+            stored = Array(dut.probe("values", ~s.half, other) for other in slots)[slot]
+            m.d.comb += [slot.eq(Array(s.kept)[self.place(i)]),
+                         signed_.eq(Mux(stored[0], -stored[1:], stored[1:]))]
+            here = lists.valid & entry.held
+            m.d.comb += [
+                Assert(~here | (self.keep > i)),
+                Assert(~here | (slot < dut.registers)),
+                Assert(~here | (Array(dut.probe("names", ~s.half, other) for other in slots)[slot]
+                                == entry.id)),
+                Assert(~here | (signed_ == entry.value)),
+            ]
+            if i:
+                m.d.comb += Assert(~here | entries[i - 1].held)
         m.d.comb += Cover(lists.valid & lists.ready & lists.p.last & entries[-1].held
                           & (self.keep == dut.registers))
 
@@ -291,7 +287,7 @@ class Sums(_Harness):
         total = value + self.value_1
         evicts = other & ~other_known & held & (place == keep - 1) & (amount > size)
         entered = Signal()
-        m.d.sync += [adding.eq(mine & held), expected.eq(value), entered.eq(0),
+        m.d.sync += [adding.eq(mine & held), expected.eq(Mux(mine & held, 0, value)), entered.eq(0),
                      clips.eq(mine & held & ((total > limit) | (total < -limit))),
                      pending.eq(Mux(total > limit, limit, Mux(total < -limit, -limit, total)))]
         with m.If(self.close):
@@ -304,8 +300,7 @@ class Sums(_Harness):
         with m.Elif(evicts):
             m.d.sync += expected.eq(0)
         was_mine, my_sum = Signal(), Signal()
-        m.d.comb += my_sum.eq(any_of(summed & (identity == self.the_id) for summed, identity in zip(
-            dut.state.summed, dut.state.ids)))
+        m.d.comb += my_sum.eq(dut.state.offer.id == self.the_id)
         m.d.sync += was_mine.eq(mine)
         m.d.comb += [
             Assert(value == expected),
@@ -315,17 +310,20 @@ class Sums(_Harness):
             Assert(~adding | was_mine & (dut.clipped == clips)),
             # The sum that enters now, for the induction.
             Assert(~adding | my_sum),
-            Assume(~self.distinct),
-            Assert(~adding | (Mux(dut.state.total.sign, -dut.state.total.size,
-                                  dut.state.total.size) == pending)),
+            Assume(~self.distinct), Assert(~self.was_distinct),
+            Assert(~adding | (Mux(dut.state.offer.sign, -dut.state.offer.size,
+                                  dut.state.offer.size) == pending)),
             Assert(adding == (dut.state.summing & my_sum)),
         ]
         full = last.held & (keep == dut.registers)
+        # A sum's own place has been given up.
+        was_full, stood = Signal(), Signal.like(place)
+        m.d.sync += [was_full.eq(full), stood.eq(place)]
         m.d.comb += [
-            Cover(full & adding & clips),
+            Cover(was_full & adding & clips),
             Cover(full & evicts),
-            Cover(full & adding & (pending == 0)),
-            Cover(full & adding & (pending != 0) & (place == dut.registers - 1)
+            Cover(was_full & adding & (pending == 0)),
+            Cover(was_full & adding & (pending != 0) & (stood == dut.registers - 1)
                   & (Mux(pending[-1], -pending, pending) > self.places[0].size)),
         ]
 
