@@ -33,8 +33,8 @@ __all__ = ["Datapath", "Sums", "SUMS_DEPTH"]
 
 #: Pairs of sums that may be under way to the post-processing unit.
 SUMS_DEPTH = CREDITS
-#: From the issue unit's ``done`` until its last micro-operation has passed every stage.
-EMPTIED = 14
+#: From the issue unit's ``done`` until a product's last micro-operation has been captured.
+EMPTIED = 10
 #: A pair of sums.
 Sums = data.StructLayout({"even": signed(SUM_BITS), "odd": signed(SUM_BITS)})
 
@@ -118,6 +118,7 @@ class Datapath(wiring.Component):
             is_kind[kind] = Signal(name=f"is_{kind.name.lower()}", reset_less=True)
             m.d.sync += is_kind[kind].eq(self.kind == kind)
         drained = is_kind[Kind.MVA] | is_kind[Kind.MVR]
+        is_product = drained | is_kind[Kind.MVD]
 
         m.submodules.issue = self.issue = issue = Issue(self.config)
         m.d.comb += [
@@ -143,6 +144,9 @@ class Datapath(wiring.Component):
             while len(history) <= cycles:
                 delayed = Signal(Uop, name=f"uop_{len(history)}", reset_less=True)
                 m.d.sync += delayed.eq(history[-1])
+                if len(history) == stage.CAPTURED + 1:
+                    # A product's is of no more use, and not to be taken for the next job's.
+                    m.d.sync += delayed.valid.eq(history[-1].valid & ~is_product)
                 history.append(delayed)
             return history[cycles]
 
