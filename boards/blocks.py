@@ -94,7 +94,7 @@ BLOCKS = (
     Block("LaneUnits", "lane_unit", "LaneUnits", per_lane=True, place="engine.datapath.lane_units"),
     Block("Reducer", "reducer", "Reducer", place="engine.datapath.reducer"),
     Block("Drain", "drain", "Drain", place="engine.datapath.drain"),
-    Block("Issue", "issue", "Issue", place="engine.datapath.issue", flow="flow3"),
+    Block("Issue", "issue", "Issue", place="engine.datapath.issue", period=4000, flow="flow3"),
     Block("Mixer", "mixer", "Mixer", lambda config: (), place="engine.datapath.mixer"),
     Block("Selector", "selector", "Selector", place="engine.selector", period=3000),
     Block("ListUnit", "lists", "ListUnit", place="engine.lists"),
