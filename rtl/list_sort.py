@@ -112,7 +112,7 @@ class ListSort(wiring.Component):
             m.d.sync += [unread.eq(unread - _ELEMENTS), self.address.eq(self.address + GROUP)]
         with m.If(pop):
             m.d.sync += [done.eq(0), before.eq(0), word.eq(word + (self.tiles << 3)),
-                         left.eq(Mux(left > _ELEMENTS, left - _ELEMENTS, 0))]
+                         left.eq(left - _ELEMENTS)]
         with m.Elif(groups.r_rdy):
             m.d.sync += done.eq(done | first)
         with m.If(self.start):
