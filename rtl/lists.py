@@ -399,7 +399,9 @@ class ListUnit(wiring.Component):
             from_queue.eq(self.queue.r_rdy & self.queue.r_en),
             word.eq(identity.word + Mux(own, self.group.tile_number, 0)),
         ]
-        m.d.sync += held.eq(held & ~take | from_queue | products.valid | self.sort.valid)
+        # Where none comes from the queue because one is held, that one is held on.
+        m.d.sync += held.eq(held & ~take | self.queue.r_rdy & self.queued
+                            | products.valid | self.sort.valid)
         with m.If(from_queue):
             m.d.sync += [offer.eq(waiting), alive.eq(waiting.alive)]
         with m.Elif(products.valid):
