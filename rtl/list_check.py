@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,19 +46,25 @@ class ListCheck(wiring.Component):
         top, sct = self.kind == Job.TOP, self.kind == Job.SCT
         # Of the lists of one layer, each tile has as many in a bank.
         rows = -(-config.lanes // config.toper_lanes)
-        rest_p, rows_p, rows_q = Signal(12), Signal(16), Signal(16)
+        rows_p, rows_q = Signal(16), Signal(16)
+        # What is left of P beyond this tile, less one; whether there is more.
+        rest_p, more_p, more_q = Signal(signed(13), init=-1), Signal(), Signal()
         step, checking, beyond = Signal(4), Signal(), Signal()
         with m.If(self.start):
-            m.d.sync += [self.width.eq(job.q), rest_p.eq(job.p), self.tiles.eq(1), rows_p.eq(rows),
-                         rows_q.eq(rows), checking.eq(1), step.eq(0), beyond.eq(0)]
-        more_p = rest_p > config.lanes
-        more_q = ~sct & (self.width > config.lanes)
-        m.d.comb += self.counted.eq(checking & (step == 0) & ~(more_p | more_q))
+            m.d.sync += [self.width.eq(job.q), self.tiles.eq(1), rows_p.eq(rows), rows_q.eq(rows),
+                         more_q.eq(~sct & (job.q > config.lanes)),
+                         checking.eq(1), step.eq(0), beyond.eq(0)]
+        left_p = Mux(self.start, job.p, rest_p) - Mux(self.start, config.lanes + 1, config.lanes)
+        with m.If(self.start | more_p):
+            m.d.sync += rest_p.eq(left_p)
+        m.d.comb += [more_p.eq(~rest_p[-1]),
+                     self.counted.eq(checking & (step == 0) & ~(more_p | more_q))]
         with m.If(checking & (step == 0)):
             with m.If(more_p):
-                m.d.sync += [rest_p.eq(rest_p - config.lanes), rows_p.eq(rows_p + rows)]
+                m.d.sync += rows_p.eq(rows_p + rows)
             with m.If(more_q):
                 m.d.sync += [self.width.eq(self.width - config.lanes),
+                             more_q.eq(self.width > 2 * config.lanes),
                              self.tiles.eq(self.tiles + 1), rows_q.eq(rows_q + rows)]
             m.d.sync += step.eq(~(more_p | more_q))
         with m.Elif(checking):

@@ -27,7 +27,7 @@ class ListGroup(wiring.Component):
     tile : In. Find the next tile's live lanes (pulse); ``known``, Out: they are.
     scanning, pair_address, group : Out, Out, In. S_BASE's aligned groups of eight pairs,
         Ram.LATENCY later.
-    any : Out. Some lane is left.
+    any : Out. Some lane is left, from the cycle after ``known`` on, and two cycles after a take.
     take : In. The lowest that is left of each toper is the next group from the next cycle on; a
         toper that has none serves the next one's lowest, and that one its second lowest.
     last_tile, tile_number : Out. The present one.
@@ -69,7 +69,6 @@ class ListGroup(wiring.Component):
         m.d.comb += [
             self.last_tile.eq(self.tile_number == tiles_less),
             width.eq(Mux(self.last_tile, self.width, config.lanes)),
-            self.any.eq(Cat(left).any()),
         ]
 
         # Live lanes: all of the tile, or those whose element is not zero. All are looked at.
@@ -125,23 +124,29 @@ class ListGroup(wiring.Component):
         firsts, seconds = [], []
         for lanes in mine:
             firsts.append([lane & ~Cat(lanes[:row]).any() for row, lane in enumerate(lanes)])
-            seconds.append([lane & _one(lanes[:row]) for row, lane in enumerate(lanes)])
+            seconds.append(_seconds(lanes))
         # Who has none left helps, or who has but one and is helped. The last one helps the first.
         # Known a cycle after what is left, as it is when a group is taken.
         some, more = Signal(topers), Signal(topers)
         first_rows, second_rows = ([Signal(self._row_bits, name=f"{name}_{t}")
                                     for t in range(topers)] for name in ("first", "second"))
         for t in range(topers):
-            m.d.sync += [some[t].eq(Cat(mine[t]).any()), more[t].eq(Cat(seconds[t]).any()),
+            none, one = _none_one(mine[t])
+            m.d.sync += [some[t].eq(~none), more[t].eq(~none & ~one),
                          first_rows[t].eq(_number(firsts[t])),
                          second_rows[t].eq(_number(seconds[t]))]
-        helps, help_ = Signal(topers), Const(0)
-        for _ in range(2):
-            chain = []
-            for t in range(topers):
-                help_ = ~some[t] | ~more[t] & help_
-                chain.append(help_)
-        m.d.comb += helps.eq(Cat(chain))
+        # Of so many topers up to each one: whether one helps the last of them; whether all hand on.
+        helps, span = Signal(topers), 1
+        none_left, hands_on = list(~some), list(~more)
+        while span < topers:
+            none_left, hands_on = (
+                [none_left[t] | hands_on[t] & (
+                    none_left[t - span] | hands_on[t - span] & none_left[(t - 2 * span) % topers])
+                 for t in range(topers)],
+                [hands_on[t] & hands_on[t - span] & hands_on[(t - 2 * span) % topers]
+                 for t in range(topers)])
+            span *= 3
+        m.d.comb += [helps.eq(Cat(none_left)), self.any.eq(some.any())]
         for t in range(topers):
             following = (t + 1) % topers
             chosen = self.rows.word_select(t, self._row_bits)
@@ -176,14 +181,26 @@ class ListGroup(wiring.Component):
         return m
 
 
-def _one(bits):
-    """Exactly one of them."""
+def _none_one(bits):
+    """Whether none of them is set; whether exactly one is."""
     if not bits:
-        return Const(0)
-    none, one = ~bits[0], bits[0]
-    for bit in bits[1:]:
-        none, one = none & ~bit, one & ~bit | none & bit
-    return one
+        return Const(1, 1), Const(0, 1)
+    if len(bits) == 1:
+        return ~bits[0], bits[0]
+    half = 1 << (len(bits) - 1).bit_length() - 1
+    (none, one), (no_other, other) = _none_one(bits[:half]), _none_one(bits[half:])
+    return none & no_other, one & no_other | none & other
+
+
+def _seconds(bits):
+    """Of each bit, whether it is the second lowest that is set: in blocks of four, a LUT each."""
+    seconds = []
+    for first in range(0, len(bits), 4):
+        none, one = _none_one(bits[:first])
+        for i, bit in enumerate(block := bits[first:first + 4]):
+            none_here, one_here = _none_one(block[:i])
+            seconds.append(bit & (one & none_here | none & one_here))
+    return seconds
 
 
 def _number(one_hot):

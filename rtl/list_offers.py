@@ -58,7 +58,8 @@ class ListOffers(wiring.Component):
     issue, offer : Out. An offer leaves in this cycle.
     place, placed : In, Out. What stands at a place.
     taken : In. The topers take one in this cycle.
-    verdict, judged, alive : In. What became of an offer, and which topers go on with it.
+    judged : In. An offer, the cycle before its verdict.
+    verdict, alive : In. What became of it, and which topers go on with it.
     idle : Out. All offers have been judged.
     """
 
@@ -163,6 +164,8 @@ class ListOffers(wiring.Component):
         generating, allowed, found = Signal(), Signal(), Signal()
         in_flight = Signal(range(IN_FLIGHT + 1))
         unfinished = Signal(range(config.queue_entries + 2))
+        # None is; it is what the topers wait for.
+        none = Signal(init=1)
         push, finished, last = Signal(), Signal(), Signal()
         both = masks.data == 3
         old, burst = data.View(layout, queue.r_data[:layout.size]), Signal.like(entry)
@@ -220,22 +223,33 @@ class ListOffers(wiring.Component):
         with m.If(self.issue & ~generating):
             m.d.sync += burst.eq(Mux(decides, 0, burst + 1))
 
-        decided = self.verdict & self.judged.decides
+        # What its verdict decides on is ready.
+        judged, after = Signal(layout, reset_less=True), Signal.like(entry)
         m.d.comb += [
-            last.eq((self.judged.kind == Source.RANK)
-                    | (self.judged.entry + 1 == length(self.judged.kind))),
-            push.eq(decided & self.alive.any() & ~last),
-            finished.eq(decided & ~push),
-            pushed.eq(self.judged), pushed.alive.eq(self.alive),
-            pushed.entry.eq(self.judged.entry + 1),
+            after.eq(self.judged.entry + 1),
             # Until it is through, or has offered as many again.
             rest.eq(length(self.judged.kind) - self.judged.entry - 2),
+        ]
+        m.d.sync += [
+            judged.eq(self.judged), judged.entry.eq(after),
+            last.eq((self.judged.kind == Source.RANK) | (after == length(self.judged.kind))),
             ahead.eq(Mux(rest < self.judged.entry, rest, self.judged.entry)),
+        ]
+        decided = self.verdict & judged.decides
+        m.d.comb += [
+            push.eq(decided & self.alive.any() & ~last),
+            finished.eq(decided & ~push),
+            pushed.eq(judged), pushed.alive.eq(self.alive),
             queue.w_en.eq(push), queue.w_data.eq(Cat(pushed, ahead)),
-            self.idle.eq(~generating & (unfinished == 0)),
+            self.idle.eq(~generating & none),
         ]
         counted = self.issue & ~shared
+        begun = counted & generating
+        with m.If(begun & ~finished):
+            m.d.sync += none.eq(0)
+        with m.Elif(finished & ~begun):
+            m.d.sync += none.eq(unfinished == 1)
         m.d.sync += [
             in_flight.eq(in_flight + counted - self.taken),
-            unfinished.eq(unfinished + (counted & generating) - finished),
+            unfinished.eq(unfinished + begun - finished),
         ]

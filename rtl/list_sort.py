@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -67,30 +67,39 @@ class ListSort(wiring.Component):
             groups.w_en.eq(delay(m, ask, Ram.LATENCY, "asked")), groups.w_data.eq(self.group),
         ]
 
-        # Of a group: which elements may enter, and the first of them.
+        # Of a group: which elements may enter, and the first of them, by blocks of four.
         elements = [groups.r_data.word_select(e, bits) for e in range(_ELEMENTS)]
         enters, first = Signal(_ELEMENTS), Signal(_ELEMENTS)
+        some, several = Signal(_ELEMENTS // 4), Signal(_ELEMENTS // 4)
         for e, element in enumerate(elements):
             there = (left > e) & ~done[e]
             if e < _ELEMENTS - 1:
                 there &= before <= e
             # The magnitude of a negative element is one more than its other bits' complement.
             size = element[:-1] ^ element[-1].replicate(bits - 1)
-            above = (size > self.least) | element[-1] & (size == self.least)
-            m.d.comb += [enters[e].eq(there & above),
-                         first[e].eq(enters[e] & ~enters[:e].any())]
-        later, pop = Signal(), Signal()
-        number = Cat(Cat(first[e] for e in range(_ELEMENTS) if e >> b & 1).any() for b in range(4))
-        value = Signal(bits)
+            m.d.comb += enters[e].eq(there & _above(size, self.least, element[-1]))
+        numbers, values = [], []
+        for b in range(_ELEMENTS // 4):
+            mine = enters.word_select(b, 4)
+            number = _lowest(mine)
+            numbers.append(number)
+            values.append(Array(elements[4 * b:4 * b + 4])[number])
+            m.d.comb += [
+                some[b].eq(mine.any()), several[b].eq(_several(mine)),
+                first.word_select(b, 4).eq(Cat(
+                    mine[i] & ~mine[:i].any() & ~some[:b].any() for i in range(4))),
+            ]
+        block, later, pop = Signal(2), Signal(), Signal()
+        number, value = Signal(4), Signal(bits)
         m.d.comb += [
-            later.eq((enters & ~first).any()), pop.eq(groups.r_rdy & ~later), groups.r_en.eq(pop),
-            value.eq(_any_of([element & chosen.replicate(bits)
-                              for element, chosen in zip(elements, first)])),
+            later.eq(several.any() | _several(some)), pop.eq(groups.r_rdy & ~later),
+            groups.r_en.eq(pop), block.eq(_lowest(some)),
+            number.eq(Cat(Array(numbers)[block], block)), value.eq(Array(values)[block]),
         ]
         # The pair's place from the vector's first one on, in groups and pairs, makes the word.
         word, pair = Signal(self.id.word.shape()), Signal(signed(4))
         m.d.sync += [
-            self.valid.eq(groups.r_rdy & enters.any()), self.value.eq(value),
+            self.valid.eq(groups.r_rdy & some.any()), self.value.eq(value),
             self.id.half.eq(number[0]), pair.eq(number[1:] - skipped),
             ahead.eq(ahead + ask - pop),
         ]
@@ -103,7 +112,7 @@ class ListSort(wiring.Component):
             m.d.sync += [unread.eq(unread - _ELEMENTS), self.address.eq(self.address + GROUP)]
         with m.If(pop):
             m.d.sync += [done.eq(0), before.eq(0), word.eq(word + (self.tiles << 3)),
-                         left.eq(Mux(left > _ELEMENTS, left - _ELEMENTS, 0))]
+                         left.eq(left - _ELEMENTS)]
         with m.Elif(groups.r_rdy):
             m.d.sync += done.eq(done | first)
         with m.If(self.start):
@@ -122,7 +131,20 @@ class ListSort(wiring.Component):
         return m
 
 
-def _any_of(words):
-    """Their bitwise or."""
-    return words[0] if len(words) == 1 else (
-        _any_of(words[:len(words) // 2]) | _any_of(words[len(words) // 2:]))
+def _above(one, other, equal):
+    """one > other, or one >= other, in LUTs."""
+    if len(one) == 1:
+        return one & ~other | equal & (one | ~other)
+    half = len(one) // 2
+    high, low = (one[half:], other[half:]), (one[:half], other[:half])
+    return _above(*high, Const(0)) | (high[0] == high[1]) & _above(*low, equal)
+
+
+def _lowest(bits):
+    """The number of the lowest of four that is set."""
+    return Cat(~bits[0] & (bits[1] | ~bits[2]), ~bits[0] & ~bits[1])
+
+
+def _several(bits):
+    """Two of four are set."""
+    return bits[0] & bits[1] | bits[2] & bits[3] | bits[:2].any() & bits[2:].any()

@@ -393,12 +393,15 @@ class ListUnit(wiring.Component):
         own = waiting.kind == Source.OWN
         word = Signal(self.entry_id.word.shape())
         m.d.comb += [
-            take.eq(held & Cat(toper.offers.ready for toper in self.topers).all()),
+            # None is closed while an offer is held.
+            take.eq(held & ~Cat(toper.busy for toper in self.topers).any()),
             self.queue.r_en.eq(self.queued & (~held | take)),
             from_queue.eq(self.queue.r_rdy & self.queue.r_en),
             word.eq(identity.word + Mux(own, self.group.tile_number, 0)),
         ]
-        m.d.sync += held.eq(held & ~take | from_queue | products.valid | self.sort.valid)
+        # Where none comes from the queue because one is held, that one is held on.
+        m.d.sync += held.eq(held & ~take | self.queue.r_rdy & self.queued
+                            | products.valid | self.sort.valid)
         with m.If(from_queue):
             m.d.sync += [offer.eq(waiting), alive.eq(waiting.alive)]
         with m.Elif(products.valid):
@@ -432,7 +435,7 @@ class ListUnit(wiring.Component):
         verdicts = Cat(toper.alive for toper in self.topers)
         m.d.comb += [
             offers.taken.eq(taken[0]), offers.verdict.eq(taken[-1]), offers.alive.eq(verdicts),
-            offers.judged.eq(delay(m, offer.as_value(), Toper.VERDICT_LATENCY, "judged")),
+            offers.judged.eq(delay(m, offer.as_value(), Toper.VERDICT_LATENCY - 1, "judged")),
             offers.valid.eq(self.group.chosen), products.alive.eq(verdicts.any()),
             self.sort.least.eq(self.topers[0].least),
         ]

@@ -68,6 +68,7 @@ class Toper(wiring.Component):
     keep : range(registers + 1), In. Slots in use, at least 1; it may change between the last entry
         of a list and the next offer.
     offers : stream of :func:`Entry`, In. Candidates. Its payload should come from registers.
+    busy : unsigned(1), Out. The last offer's id is held: none is taken in this cycle.
     verdict_valid : unsigned(1), Out. High :data:`VERDICT_LATENCY` cycles after an offer was taken;
         the next four are low otherwise.
     entered, summed, alive : unsigned(1), Out. The offer entered; its id was held; either.
@@ -105,7 +106,7 @@ class Toper(wiring.Component):
             "keep": In(range(registers + 1)), "distinct": In(1),
             "offers": In(stream.Signature(Entry(id_bits, value_bits))),
             "verdict_valid": Out(1), "entered": Out(1), "summed": Out(1), "alive": Out(1),
-            "clipped": Out(1), "least": Out(value_bits - 1),
+            "busy": Out(1), "clipped": Out(1), "least": Out(value_bits - 1),
             "close": In(1),
             "lists": Out(stream.Signature(ListEntry(id_bits, value_bits))),
             "size": Out(value_bits - 1),
@@ -122,7 +123,7 @@ class Toper(wiring.Component):
         live, summing, found = Signal(), Signal(), Signal()
         take, enters, inserts = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.offers.ready.eq(~found & ~self.close),
+            self.offers.ready.eq(~found & ~self.close), self.busy.eq(found),
             take.eq(self.offers.valid & self.offers.ready),
         ]
         m.d.sync += [live.eq(take & value.any()), summing.eq(found)]
