@@ -59,7 +59,7 @@ class Block:
     place : of its instances in the accelerator, a regular expression.
     period : picoseconds, by the mapper's own delays, that a path may take. Where there is time
         left it saves LUTs; else it would make every path as short as it can. Chosen so that none
-        takes more than eight LUTs.
+        takes more than eight LUTs, of all but the list unit, which no period brings there.
     flow : of Yosys's scripts for the mapper (``abc9.script.FLOW``); by default its own choice.
         ``flow3`` maps three times and keeps the best, which saves some blocks a tenth.
     """

@@ -15,19 +15,20 @@ from tangente.rtl.ram import DualRam, Ram
 
 DEPTH = 16
 SHAPES = ((24, 8), (24, 24), (12, 1))
+PORTS = ("read_address", "write_enable", "write_address", "write_data")
+DUAL_PORTS = ("read_address", "load_enable", "load_data", *PORTS[1:])
 
 
 class RamBench(UnitBench):
-    """Runs cycles of (read address, write enable, write address, data); returns all read data."""
+    """Drives inputs, in their order, cycle by cycle; returns all read data."""
 
-    async def task(self, ctx, cycles: list[tuple[int, int, int, int]]) -> list[int]:
-        dut, seen = self.dut, []
-        for read, enable, write, data in [*cycles, *[(0, 0, 0, 0)] * Ram.LATENCY]:
-            ctx.set(dut.read_address, read)
-            ctx.set(dut.write_enable, enable)
-            ctx.set(dut.write_address, write)
-            ctx.set(dut.write_data, data)
-            seen.append(ctx.get(dut.read_data))
+    async def task(self, ctx, inputs: tuple[str, ...],
+                   cycles: list[tuple[int, ...]]) -> list[int]:
+        seen = []
+        for values in [*cycles, *[(0,) * len(inputs)] * Ram.LATENCY]:
+            for name, value in zip(inputs, values, strict=True):
+                ctx.set(getattr(self.dut, name), value)
+            seen.append(ctx.get(self.dut.read_data))
             await ctx.tick()
         return seen[Ram.LATENCY:]
 
@@ -54,7 +55,7 @@ def test_against_an_array(shape: tuple[int, int], addresses: int, length: int, s
         cycles.append((read, enable, write, data))
         expected.append(memory[read])
         memory[write] = _written(memory[write], enable, data, granularity, width)
-    assert unit.run(cycles) == expected
+    assert unit.run(PORTS, cycles) == expected
 
 
 def test_granularity_must_divide() -> None:
@@ -62,27 +63,9 @@ def test_granularity_must_divide() -> None:
         Ram(24, 16, 5)
 
 
-class DualRamBench(UnitBench):
-    """Likewise of a second writer: (address of the first port, load, its data, second port's)."""
-
-    async def task(self, ctx, cycles: list[tuple[int, ...]]) -> list[int]:
-        dut, seen = self.dut, []
-        for first, load, loaded, enable, write, data in [
-                *cycles, *[(0, 0, 0, 0, 0, 0)] * DualRam.LATENCY]:
-            ctx.set(dut.read_address, first)
-            ctx.set(dut.load_enable, load)
-            ctx.set(dut.load_data, loaded)
-            ctx.set(dut.write_enable, enable)
-            ctx.set(dut.write_address, write)
-            ctx.set(dut.write_data, data)
-            seen.append(ctx.get(dut.read_data))
-            await ctx.tick()
-        return seen[DualRam.LATENCY:]
-
-
 @functools.cache
-def dual_bench(width: int, granularity: int) -> tuple[DualRamBench, list[int]]:
-    return DualRamBench(DualRam(width, DEPTH, granularity)), [0] * DEPTH
+def dual_bench(width: int, granularity: int) -> tuple[RamBench, list[int]]:
+    return RamBench(DualRam(width, DEPTH, granularity)), [0] * DEPTH
 
 
 def _written(word: int, enable: int, data: int, granularity: int, width: int) -> int:
@@ -112,4 +95,4 @@ def test_two_writers(shape: tuple[int, int], addresses: int, length: int, seed: 
         expected.append(memory[first])
         memory[first] = _written(memory[first], load, loaded, granularity, width)
         memory[write] = _written(memory[write], enable, data, granularity, width)
-    assert unit.run(cycles) == expected
+    assert unit.run(DUAL_PORTS, cycles) == expected
