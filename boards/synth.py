@@ -266,8 +266,7 @@ class _Bench:
         folder.mkdir(parents=True, exist_ok=True)
         text = _verilog(block, config, name)
         digest = _digest(text, *(model.read_text() for model in primitives.MODELS), _SCRIPT,
-                         str(block.period), _version(), _waivers().read_text(),
-                         *([block.flow] if block.flow else []))
+                         str(block.period), block.flow, _version(), _waivers().read_text())
         cached = known.get("verilog") == digest and netlist.is_file()
         _replace(verilog, text)
         if not cached:
