@@ -59,7 +59,7 @@ class Block:
     place : of its instances in the accelerator, a regular expression.
     period : picoseconds, by the mapper's own delays, that a path may take. Where there is time
         left it saves LUTs; else it would make every path as short as it can. Chosen so that none
-        takes more than eight LUTs, of all but the list unit, which no period brings there.
+        takes more than eight LUTs.
     flow : of Yosys's scripts for the mapper (``abc9.script.FLOW``); by default its own choice.
         ``flow3`` maps three times and keeps the best, which saves some blocks a tenth.
     """
@@ -97,7 +97,7 @@ BLOCKS = (
     Block("Issue", "issue", "Issue", place="engine.datapath.issue", period=4000, flow="flow3"),
     Block("Mixer", "mixer", "Mixer", lambda config: (), place="engine.datapath.mixer"),
     Block("Selector", "selector", "Selector", place="engine.selector", period=3000),
-    Block("ListUnit", "lists", "ListUnit", place="engine.lists"),
+    Block("ListUnit", "lists", "ListUnit", place="engine.lists", period=4000),
     Block("PostProcessor", "post", "PostProcessor", place="engine.post", flow="flow3"),
     Block("Loss", "loss", "Loss", place="engine.loss_unit"),
     Block("Sequencer", "sequencer", "Sequencer", place="sequencer", period=4000,

@@ -52,6 +52,16 @@ class Cell:
         return int(self.parameters.get(parameter, "0"), 2)
 
 
+def registered(cell: Cell) -> bool:
+    """Whether every stage of a DSP48E1, A, B, M and P, has its register (UG479).
+
+    An operand that is constant needs none.
+    """
+    return all(cell.number(stage) or all(
+        net in _CONSTANTS for pin, net in cell.pins.items() if pin.startswith(f"{stage[0]}["))
+        for stage in ("AREG", "BREG")) and bool(cell.number("MREG") and cell.number("PREG"))
+
+
 @dataclasses.dataclass
 class Netlist:
     """A flat netlist: its ports, its cells, and the nets that are other nets' second names."""

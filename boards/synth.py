@@ -29,7 +29,7 @@ from tangente.rtl import dsp48e1, primitives
 from tangente.sim.verilator import build_directory, lint
 
 from .blocks import BETWEEN, BLOCKS, PARTS, WHOLE, XC7Z020, Block, Part
-from .netlist import Netlist, Paths, longest_paths, parse_blif
+from .netlist import Netlist, Paths, longest_paths, parse_blif, registered
 
 __all__ = ["Area", "Measured", "Synthesis", "measure", "synthesise"]
 
@@ -84,7 +84,8 @@ class Measured:
     name : of the block.
     area : of all its copies.
     paths : the longest.
-    unregistered : DSP48E1 of which not every stage (A, B, M, P) has its register.
+    unregistered : DSP48E1 of which not every stage (A, B, M, P) has its register; a constant
+        operand needs none.
     how : how it was measured, if it was not simply synthesised.
     cached : nothing had to be synthesised.
     """
@@ -356,8 +357,7 @@ def _figures(luts: int, netlist: Netlist) -> dict[str, Any]:
                 ff=sum(count for kind, count in cells.items() if kind.startswith("FD")),
                 dsp=cells.get("DSP48E1", 0),
                 bram36=cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2)
-    stages = ("AREG", "BREG", "MREG", "PREG")
-    unregistered = sum(cell.kind == "DSP48E1" and not all(map(cell.number, stages))
+    unregistered = sum(cell.kind == "DSP48E1" and not registered(cell)
                        for cell in netlist.cells)
     return {"area": dataclasses.asdict(area), "unregistered": unregistered,
             "paths": dataclasses.asdict(longest_paths(netlist))}

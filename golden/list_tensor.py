@@ -7,7 +7,7 @@ import abc
 import numpy as np
 import numpy.typing as npt
 
-from . import lists, update
+from . import list_sort, lists, update
 from .flow import GROUP
 from .formats import Integers
 from .isa import Flag, Reg
@@ -123,7 +123,7 @@ class ListTensor(abc.ABC):
         if not self.wanted():
             return
         vector = memory[base:base + pairs(p)].reshape(-1)[:p].astype(np.int16)
-        self.s.list_ids[result], self.s.list_values[result], cycles = lists.largest(
+        self.s.list_ids[result], self.s.list_values[result], cycles = list_sort.largest(
             vector, self[Reg.M_BASE], self.config.tiles(self[Reg.Q]), keep, self.config,
             first=2 * (base % GROUP), begins=self.begins())
         self.s.list_cycles += cycles

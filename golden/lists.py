@@ -1,8 +1,9 @@
 """Weight registers (DPFM): lists of (id, value), made by topers.
 
 A list is sorted by falling magnitude; free entries hold zeros at its end. An id is a weight's place
-in the weight memory, {word, half, lane}. :func:`largest` makes the list of a vector: the own
-derivatives of every neuron that multiplies it. :func:`layer` makes the lists of a layer's neurons.
+in the weight memory, {word, half, lane}. :func:`tangente.golden.list_sort.largest` makes the list
+of a vector: the own derivatives of every neuron that multiplies it. :func:`layer` makes the lists
+of a layer's neurons.
 
 A neuron h takes into its toper, one after the other:
 
@@ -46,8 +47,8 @@ from .config import Config
 from .flow import GROUP
 from .toper import CLIPPED, enter, offer
 
-__all__ = ["OWN", "REGISTERS", "IN_FLIGHT", "PRODUCT_BITS", "SORT_AHEAD", "STORE_LEFT", "Sources",
-           "Counts", "looking", "largest", "layer"]
+__all__ = ["OWN", "REGISTERS", "BESIDE_CHECK", "IN_FLIGHT", "PRODUCT_BITS", "STORE_LEFT", "Sources",
+           "Counts", "looking", "layer"]
 
 #: Kinds of lazy sources.
 OWN, REGISTERS = 0, 1
@@ -55,17 +56,10 @@ OWN, REGISTERS = 0, 1
 IN_FLIGHT = 32
 #: Bits that are rounded away from a product of a ranked weight and a shared entry.
 PRODUCT_BITS = 8
-#: Groups of a vector that are read ahead of SRT's filter.
-SORT_AHEAD = 8
 #: Entries of each list that are still to be stored when the next instruction may begin, at most: it
 #: reads no list sooner.
 STORE_LEFT = 4
 
-# SRT: from a group's request until it is looked at; from an offer until its toper's smallest
-# magnitude filters; from the last look until the list is over, less its entries.
-_READ_CYCLES = 3
-_FILTER_CYCLES = 5
-_SORTED_CYCLES = 4
 # TOP: from an offer's issue until the topers can take it; from then until its source can be issued
 # again; until its verdict is given.
 _ARRIVAL_CYCLES = 25
@@ -73,8 +67,7 @@ _AGAIN_CYCLES = 4
 _VERDICT_CYCLES = 2
 #: What SRT and TOP begin before their check is over, beside what only looks at a vector.
 BESIDE_CHECK = 8
-# What the check holds back: SRT's list, less its entries; TOP's first group.
-_SORT_CHECKED = 1
+# What the check holds back: TOP's first group.
 _GROUP_CHECKED = 1
 # Looking at a vector, beside the check, less the check's.
 _LOOKING_CYCLES = -6
@@ -140,61 +133,6 @@ class Counts(NamedTuple):
     entered: int
     summed: int
     cycles: int
-
-
-@numba.njit(cache=True)
-def _largest(vector: npt.NDArray[np.int16], first: int, unit: int, base: int, tiles: int,
-             lane_bits: int, ids: npt.NDArray[np.int32], values: npt.NDArray[np.int16],
-             ahead: int, unit_cycles: int, filter_cycles: int) -> int:
-    """``first`` element of a unit of ``unit`` elements is the vector's first; returns cycles."""
-    keep = ids.size
-    units = (first + vector.size + unit - 1) // unit
-    taken = np.zeros(units, np.int64)
-    least = np.zeros(filter_cycles, np.int64)
-    now, asked = 0, -1
-    for n in range(units):
-        asked += 1
-        if n >= ahead:
-            asked = max(asked, taken[n - ahead] + 1)
-        arrived = asked + unit_cycles
-        while now < arrived:
-            least[now % filter_cycles] = abs(values[keep - 1])
-            now += 1
-        i = max(n * unit - first, 0)
-        end = min((n + 1) * unit - first, vector.size)
-        more = True
-        while more:
-            bound = least[now % filter_cycles]
-            while i < end and abs(vector[i]) <= bound:
-                i += 1
-            if i < end:
-                identity = (base + (i >> 1) * tiles) << (lane_bits + 1) | (i & 1) << lane_bits
-                enter(ids, values, keep, identity, vector[i])
-                i += 1
-            least[now % filter_cycles] = abs(values[keep - 1])
-            while i < end and abs(vector[i]) <= bound:
-                i += 1
-            more = i < end
-            taken[n] = now
-            now += 1
-    return now
-
-
-def largest(vector: npt.NDArray[np.int16], base: int, tiles: int, keep: int, config: Config, *,
-            first: int = 0, begins: int = 0) -> tuple[
-                npt.NDArray[np.int32], npt.NDArray[np.int16], int]:
-    """The list of the ``keep`` largest elements of ``vector``, ties to the lowest index; cycles.
-
-    Its ids lack what the neuron adds: the tile and the lane. ``base`` and ``tiles`` are those of
-    the matrix that multiplies the vector: M[i, h] is in word base + i div 2 x tiles + h div lanes.
-    The vector is read in groups of eight pairs, from element ``first`` of one; only elements above
-    the toper's smallest are offered. It begins in cycle ``begins`` of those counted.
-    """
-    ids, values = np.zeros(keep, np.int32), np.zeros(keep, np.int16)
-    cycles = _largest(vector, first, 2 * GROUP, base, tiles, config.lane_bits, ids, values,
-                      SORT_AHEAD, _READ_CYCLES, _FILTER_CYCLES)
-    return ids, values, (max(begins + cycles + _SORTED_CYCLES, _SORT_CHECKED) + keep
-                         - min(STORE_LEFT, keep - 1))
 
 
 @numba.njit(cache=True, inline="always")

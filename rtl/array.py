@@ -127,12 +127,14 @@ class MacArray(wiring.Component):
             early.append(first)
         rows = []
         for half in (0, 1):
-            scalar = getattr(self, f"control{half}").v_scalar
+            keep = Signal(bits, name=f"keep{half}")
+            m.d.comb += keep.eq(getattr(self, f"control{half}").v_scalar
+                                | self.use_row.replicate(bits))
             operands = []
             for lane, value in enumerate(early):
                 operand = Signal(bits, name=f"v{half}_{lane}", reset_less=True)
                 m.d.sync += operand.eq(Cat(
-                    Mux(self.use_row | scalar[k], value[k], 0) for k in range(bits)))
+                    Mux(keep[k], value[k], 0) for k in range(bits)))
                 operands.append(operand)
             rows.append(operands)
             early = [delay(m, value, 1, f"element{lane}") for lane, value in enumerate(early)]

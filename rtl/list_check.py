@@ -50,23 +50,25 @@ class ListCheck(wiring.Component):
         # What is left of P beyond this tile, less one; whether there is more.
         rest_p, more_p, more_q = Signal(signed(13), init=-1), Signal(), Signal()
         step, checking, beyond = Signal(4), Signal(), Signal()
+        # Step 0.
+        counting = Signal()
         with m.If(self.start):
             m.d.sync += [self.width.eq(job.q), self.tiles.eq(1), rows_p.eq(rows), rows_q.eq(rows),
                          more_q.eq(~sct & (job.q > config.lanes)),
-                         checking.eq(1), step.eq(0), beyond.eq(0)]
+                         checking.eq(1), counting.eq(1), step.eq(0), beyond.eq(0)]
         left_p = Mux(self.start, job.p, rest_p) - Mux(self.start, config.lanes + 1, config.lanes)
         with m.If(self.start | more_p):
             m.d.sync += rest_p.eq(left_p)
         m.d.comb += [more_p.eq(~rest_p[-1]),
-                     self.counted.eq(checking & (step == 0) & ~(more_p | more_q))]
-        with m.If(checking & (step == 0)):
+                     self.counted.eq(counting & ~(more_p | more_q))]
+        with m.If(counting):
             with m.If(more_p):
                 m.d.sync += rows_p.eq(rows_p + rows)
             with m.If(more_q):
                 m.d.sync += [self.width.eq(self.width - config.lanes),
                              more_q.eq(self.width > 2 * config.lanes),
                              self.tiles.eq(self.tiles + 1), rows_q.eq(rows_q + rows)]
-            m.d.sync += step.eq(~(more_p | more_q))
+            m.d.sync += [counting.eq(more_p | more_q), step.eq(~(more_p | more_q))]
         with m.Elif(checking):
             m.d.sync += step.eq(step + 1)
 
@@ -95,13 +97,19 @@ class ListCheck(wiring.Component):
                 m.d.sync += [one.eq(Mux(top, rows_q, Mux(sct, rows_p, 1))), other.eq(job.k),
                              base.eq(Mux(sct, end[:17], job.l_base))]
         scalars = Mux(job.flags.input, config.input_beats * 4, config.pairs)
-        simple = (
-            (~sct & job.flags.wanted & (job.y_base + (job.count + 1)[1:] > config.pairs))
-            | (self.kind == Job.SRT) & (job.s_base + pairs > scalars)
-            | top & ((job.g_base + pairs > config.pairs)
-                     | job.flags.live & (job.s_base + (job.q + 1)[1:] > config.pairs)
-                     | job.flags.own & (job.f_base + job.f_stride > config.list_entries)
-                     | job.flags.shared & (job.v_base + job.v_stride > config.list_entries)))
+
+        # What asks for no multiplication, in two cycles: the job stands, and step 1 comes later.
+        def exceeds(base, size, end):
+            return delay(m, base + size, 1, "simple_end") > end
+
+        simple = Signal()
+        m.d.sync += simple.eq(
+            (~sct & job.flags.wanted & exceeds(job.y_base, (job.count + 1)[1:], config.pairs))
+            | (self.kind == Job.SRT) & exceeds(job.s_base, pairs, scalars)
+            | top & (exceeds(job.g_base, pairs, config.pairs)
+                     | job.flags.live & exceeds(job.s_base, (job.q + 1)[1:], config.pairs)
+                     | job.flags.own & exceeds(job.f_base, job.f_stride, config.list_entries)
+                     | job.flags.shared & exceeds(job.v_base, job.v_stride, config.list_entries)))
         over = Signal(reset_less=True)
         m.d.sync += over.eq(end > limit_later)
         m.d.comb += [self.done.eq(checking & (step == 8)), self.good.eq(~beyond)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -62,7 +65,8 @@ class ListGroup(wiring.Component):
         topers, rows, bits = config.toper_lanes, self._rows, config.element_bits
         first_tile, width = Signal(), Signal(range(config.lanes + 1))
         base = Signal(self._entry_bits)
-        left = [Signal(topers, name=f"left_{row}") for row in range(rows)]
+        # A bit a lane; as rows, of a bit a toper.
+        left = Signal(config.lanes)
         sorts = self.kind == Job.SRT
         tiles_less = Signal(12, reset_less=True)
         m.d.sync += tiles_less.eq(self.tiles - 1)
@@ -96,14 +100,17 @@ class ListGroup(wiring.Component):
             m.d.sync += [unread.eq(unread - GROUP), self.scanning.eq(~last),
                          self.pair_address.eq(self.pair_address + GROUP)]
         arrived = delay(m, self.scanning, Ram.LATENCY, "arrived")
-        final = delay(m, self.scanning & last, Ram.LATENCY, "final")
+        ends = delay(m, self.scanning & last, Ram.LATENCY - 1, "ends")
+        final = delay(m, ends, 1, "final")
         m.d.sync += self.known.eq(final)
         # Of the last group, elements up to the tile's last one.
         end = Cat(~width[0], (pairs + skipped - 1)[:3])
-        end = delay(m, end, Ram.LATENCY, "end")
+        end = delay(m, end, Ram.LATENCY - 1, "end")
         all_there = Const((1 << size) - 1, size)
+        within = Signal(size, reset_less=True)
+        m.d.sync += within.eq(Mux(ends, all_there >> ~end, all_there))
         there = Cat(self.group.word_select(e, bits).any() | ~job.flags.live for e in range(size))
-        there &= Mux(final, all_there >> ~end, all_there)
+        there &= within
         # Lane l is element l + 2 skipped of what is read: an element of a group, turned.
         groups = -(-(config.lanes + size - 2) // size)
         number = Signal(range(groups + 1))
@@ -118,23 +125,21 @@ class ListGroup(wiring.Component):
         with m.Elif(arrived):
             m.d.sync += number.eq(number + 1)
 
-        # Of each toper, the lowest two.
-        mine = [[left[row][t] for row in range(rows) if row * topers + t < config.lanes]
-                for t in range(topers)]
-        firsts, seconds = [], []
-        for lanes in mine:
-            firsts.append([lane & ~Cat(lanes[:row]).any() for row, lane in enumerate(lanes)])
-            seconds.append(_seconds(lanes))
+        # Of each toper, the lowest two: all topers' in one vector, row by row.
+        of_row = [Signal(topers, name=f"left_{row}") for row in range(rows)]
+        m.d.comb += [lanes.eq(left[row * topers:(row + 1) * topers])
+                     for row, lanes in enumerate(of_row)]
+        firsts, seconds = self._lowest_two(m, of_row)
         # Who has none left helps, or who has but one and is helped. The last one helps the first.
         # Known a cycle after what is left, as it is when a group is taken.
         some, more = Signal(topers), Signal(topers)
-        first_rows, second_rows = ([Signal(self._row_bits, name=f"{name}_{t}")
-                                    for t in range(topers)] for name in ("first", "second"))
-        for t in range(topers):
-            none, one = _none_one(mine[t])
-            m.d.sync += [some[t].eq(~none), more[t].eq(~none & ~one),
-                         first_rows[t].eq(_number(firsts[t])),
-                         second_rows[t].eq(_number(seconds[t]))]
+        first_rows, second_rows = ([Signal(topers, name=f"{name}_row_{bit}")
+                                    for bit in range(self._row_bits)]
+                                   for name in ("first", "second"))
+        none, one = _none_one(of_row, topers)
+        m.d.sync += [some.eq(~none), more.eq(~none & ~one)]
+        for numbers, one_hot in ((first_rows, firsts), (second_rows, seconds)):
+            m.d.sync += [number.eq(value) for number, value in zip(numbers, _number(one_hot))]
         # Of so many topers up to each one: whether one helps the last of them; whether all hand on.
         helps, span = Signal(topers), 1
         none_left, hands_on = list(~some), list(~more)
@@ -147,6 +152,26 @@ class ListGroup(wiring.Component):
                  for t in range(topers)])
             span *= 3
         m.d.comb += [helps.eq(Cat(none_left)), self.any.eq(some.any())]
+
+        # Elements of the group that has arrived; else, what is taken is left no more.
+        takes, takes_second = Signal(topers), Signal(topers)
+        taken = Cat(first & takes | second & takes_second for first, second in zip(firsts, seconds))
+        at, later, begins = Signal(groups + 1), Signal(size), Signal(groups * size)
+        m.d.comb += [
+            takes.eq(self.take.replicate(topers)),
+            takes_second.eq(takes & helps.rotate_left(1) & ~helps),
+            at.eq(Cat(arrived & (number == group) for group in range(groups + 1))),
+            later.eq(Cat(bit.replicate(2) for bit in beyond)),
+            begins.eq(Cat(at[group + 1].replicate(size) & later
+                          | at[group].replicate(size) & ~later for group in range(groups))),
+        ]
+        with m.If(begun):
+            m.d.sync += left.eq(0)
+        with m.Else():
+            m.d.sync += left.eq(begins & turned.replicate(groups) | left & ~begins & ~taken)
+        def row_of(numbers: list[Signal], toper: int) -> Value:
+            return Cat(bit[toper] for bit in numbers)
+
         for t in range(topers):
             following = (t + 1) % topers
             chosen = self.rows.word_select(t, self._row_bits)
@@ -154,18 +179,9 @@ class ListGroup(wiring.Component):
                 m.d.sync += [
                     self.chosen[t].eq(~helps[t] | some[following]),
                     self.helps[t].eq(helps[t]),
-                    chosen.eq(Mux(helps[t], first_rows[following], Mux(
-                        helps[t - 1], second_rows[t], first_rows[t]))),
+                    chosen.eq(Mux(helps[t], row_of(first_rows, following), Mux(
+                        helps[t - 1], row_of(second_rows, t), row_of(first_rows, t)))),
                 ]
-            for row, bit in enumerate(mine[t]):
-                group, e = divmod(row * topers + t, size)
-                with m.If(begun):
-                    m.d.sync += bit.eq(0)
-                with m.Elif(arrived & (number == Mux(beyond[e >> 1], group + 1, group))):
-                    m.d.sync += bit.eq(turned[e])
-                with m.Elif(self.take & (firsts[t][row]
-                                         | seconds[t][row] & helps[t - 1] & ~helps[t])):
-                    m.d.sync += bit.eq(0)
             lane = (0 if rows == 1 else _times(Cat(chosen, 0), topers)) + Mux(
                 self.helps[t], following, t)
             m.d.comb += self.lanes.word_select(t, self.config.lane_bits).eq(lane)
@@ -180,33 +196,46 @@ class ListGroup(wiring.Component):
                          self.second.eq(self.helps.rotate_left(1) & ~self.helps)]
         return m
 
+    def _lowest_two(self, m: Module, of_row: list[Signal]) -> tuple[list[Value], list[Value]]:
+        """Of each row, in which places its bit is the lowest, the second lowest, that is set.
 
-def _none_one(bits):
-    """Whether none of them is set; whether exactly one is."""
+        In blocks of four rows: a LUT each, with what is known of the rows below the block.
+        """
+        width = len(of_row[0])
+        firsts, seconds = [], []
+        for first in range(0, len(of_row), 4):
+            below, block = of_row[:first], of_row[first:first + 4]
+            none, one = (Signal(width, name=f"{name}_below_{first}") for name in ("none", "one"))
+            m.d.comb += [signal.eq(value)
+                         for signal, value in zip((none, one), _none_one(below, width))]
+            for i, lanes in enumerate(block):
+                none_here, one_here = _none_one(block[:i], width)
+                firsts.append(lanes & none & none_here)
+                seconds.append(lanes & (one & none_here | none & one_here))
+        for name, values in (("first", firsts), ("second", seconds)):
+            for row, value in enumerate(values):
+                values[row] = Signal(width, name=f"{name}_{row}")
+                m.d.comb += values[row].eq(value)
+        return firsts, seconds
+
+
+def _none_one(bits: list[Value], width: int) -> tuple[Value, Value]:
+    """In which places none of these vectors of ``width`` bits has a bit set; in which just one."""
     if not bits:
-        return Const(1, 1), Const(0, 1)
+        return Const((1 << width) - 1, width), Const(0, width)
     if len(bits) == 1:
         return ~bits[0], bits[0]
     half = 1 << (len(bits) - 1).bit_length() - 1
-    (none, one), (no_other, other) = _none_one(bits[:half]), _none_one(bits[half:])
+    (none, one), (no_other, other) = (_none_one(bits[:half], width),
+                                      _none_one(bits[half:], width))
     return none & no_other, one & no_other | none & other
 
 
-def _seconds(bits):
-    """Of each bit, whether it is the second lowest that is set: in blocks of four, a LUT each."""
-    seconds = []
-    for first in range(0, len(bits), 4):
-        none, one = _none_one(bits[:first])
-        for i, bit in enumerate(block := bits[first:first + 4]):
-            none_here, one_here = _none_one(block[:i])
-            seconds.append(bit & (one & none_here | none & one_here))
-    return seconds
-
-
-def _number(one_hot):
-    """The number of the bit that is set; 0 if none is."""
+def _number(one_hot: list[Value]) -> list[Value]:
+    """Bits of the number of the vector whose bit is set; 0 if none is."""
     bits = range(max(1, (len(one_hot) - 1).bit_length()))
-    return Cat(Cat(bit for row, bit in enumerate(one_hot) if row >> b & 1).any() for b in bits)
+    return [reduce(or_, (vector for row, vector in enumerate(one_hot) if row >> b & 1),
+                   Const(0, len(one_hot[0]))) for b in bits]
 
 
 def _times(value, factor: int):

@@ -90,6 +90,8 @@ class ListOffers(wiring.Component):
         m.d.comb += [found.addr.eq(self.place), self.placed.eq(found.data)]
         # Live pairs that are known, and whether those are all.
         self._count, self._walked = Signal(range(depth + 1)), Signal()
+        # One more is known from the next cycle on.
+        self._counts = Signal()
         self._elaborate_scan(m, masks.write_port(), places.write_port())
         self._elaborate_issue(m, masks.read_port(domain="comb"))
         return m
@@ -109,7 +111,7 @@ class ListOffers(wiring.Component):
         arrived = delay(m, reading, Ram.LATENCY, "arrived")
         final = delay(m, last, Ram.LATENCY, "final")
         begins = delay(m, first, Ram.LATENCY, "begins")
-        end = Cat(~job.p[0], (pairs + skipped - 1)[:3])
+        end = delay(m, Cat(~job.p[0], (pairs + skipped - 1)[:3]), 1, "end")
         there, kept, all_kept = Signal(size), Signal(size), Const((1 << size) - 1, size)
         elements = [self.group.word_select(e, bits) for e in range(size)]
         m.d.comb += [
@@ -130,11 +132,12 @@ class ListOffers(wiring.Component):
         mask, walks, over = Signal(2), Signal(), Signal()
         m.d.comb += [
             mask.eq(groups.r_data.word_select(slot, 2)), walks.eq(groups.r_rdy),
+            self._counts.eq(walks & mask.any()),
             over.eq(number + 1 == pairs), groups.r_en.eq(over | (slot == GROUP - 1)),
         ]
         for port, value in ((masks, mask), (places, place)):
             m.d.comb += [port.addr.eq(self._count), port.data.eq(value),
-                         port.en.eq(walks & mask.any())]
+                         port.en.eq(self._counts)]
         with m.If(self.scan):
             m.d.sync += [self._count.eq(0), self._walked.eq(0), number.eq(0), slot.eq(skipped),
                          place.eq(0), place.address.eq(job.r_base)]
@@ -181,7 +184,7 @@ class ListOffers(wiring.Component):
             following_entry.eq(old.entry + burst),
             decides.eq(burst == queue.r_data[layout.size:]),
             waiting.eq(old), waiting.entry.eq(following_entry),
-            generating.eq(first | inputs), found.eq(position != self._count),
+            generating.eq(first | inputs),
             self.loading.eq(first & (kind == Source.SHARED)),
             allowed.eq((in_flight != IN_FLIGHT) | self.loading),
             self.issue.eq(allowed & (first | Mux(inputs, found, queue.r_rdy))),
@@ -195,30 +198,36 @@ class ListOffers(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [self.offer.eq(waiting), self.offer.decides.eq(decides)]
-        shared = self.issue & self.loading
-        following = position + 1 == self._count
-        with m.If(self.load):
-            m.d.sync += [first.eq(1), kind.eq(Source.SHARED), entry.eq(0)]
-        with m.Elif(self.rank):
-            m.d.sync += [inputs.eq(1), kind.eq(Source.RANK), position.eq(0), entry.eq(0)]
+        # The place after this one; whether this one is known stands in a register too.
+        following, advance = Signal.like(position), Signal()
+        m.d.comb += advance.eq(allowed & inputs & found & ~(both & ~entry[0]))
+        with m.If(self.rank):
+            m.d.sync += [inputs.eq(1), kind.eq(Source.RANK), position.eq(0), following.eq(1),
+                         entry.eq(0)]
         with m.Elif(self.lazy):
             m.d.sync += [first.eq(job.flags.own), inputs.eq(job.flags.lists & self.any),
                          kind.eq(Mux(job.flags.own, Source.OWN, Source.REGISTERS)),
-                         position.eq(0), entry.eq(0)]
-        with m.Elif(self.issue & first):
-            with m.If(shared & (entry + 1 != job.v_stride)):
+                         position.eq(0), following.eq(1), entry.eq(0)]
+        with m.Elif(allowed & first):
+            with m.If(self.loading & (entry + 1 != job.v_stride)):
                 m.d.sync += entry.eq(entry + 1)
             with m.Else():
                 m.d.sync += [first.eq(0), kind.eq(Source.REGISTERS)]
-        with m.Elif(self.issue & inputs):
+        with m.Elif(allowed & inputs & found):
             # The entry's low bit tells whether the pair's first one has gone.
-            with m.If(both & ~entry[0]):
-                m.d.sync += entry.eq(1)
-            with m.Else():
-                m.d.sync += [entry.eq(0), position.eq(position + 1),
-                             inputs.eq(~(following & self._walked))]
+            m.d.sync += entry.eq(~advance)
+            with m.If(advance):
+                m.d.sync += [position.eq(following), following.eq(following + 1),
+                             inputs.eq(~((following == self._count) & self._walked))]
         with m.Elif(inputs & ~first & ~found & self._walked):
             m.d.sync += inputs.eq(0)
+        # It comes when nothing else is going on.
+        with m.If(self.load):
+            m.d.sync += [first.eq(1), kind.eq(Source.SHARED), entry.eq(0)]
+
+        known = Mux(self.rank | self.lazy, self._count != 0,
+                    Mux(advance & ~first, following != self._count, found))
+        m.d.sync += found.eq(known | self._counts)
 
         with m.If(self.issue & ~generating):
             m.d.sync += burst.eq(Mux(decides, 0, burst + 1))
@@ -243,7 +252,7 @@ class ListOffers(wiring.Component):
             queue.w_en.eq(push), queue.w_data.eq(Cat(pushed, ahead)),
             self.idle.eq(~generating & none),
         ]
-        counted = self.issue & ~shared
+        counted = self.issue & ~self.loading
         begun = counted & generating
         with m.If(begun & ~finished):
             m.d.sync += none.eq(0)

@@ -14,6 +14,7 @@ from . import uop as stage
 from .delay import delay
 from .descriptor import Descriptor
 from .list_memory import ListMemory
+from .primitives import equal
 from .ram import Ram
 
 __all__ = ["ListScatter"]
@@ -65,6 +66,7 @@ class ListScatter(wiring.Component):
         lane, bank = Signal(range(config.lanes)), Signal(bank_bits)
         first, sample_first = Signal(entry_bits), Signal(entry_bits)
         sample_pair = Signal(17)
+        last_output = delay(m, (job.p - 1)[:len(output)], 1, "last_output")
         m.d.comb += look.eq(active & (room != 0))
         with m.If(self.start):
             m.d.sync += [active.eq(1), sample.eq(1), output.eq(0), lane.eq(0), bank.eq(0),
@@ -77,7 +79,7 @@ class ListScatter(wiring.Component):
                 m.d.sync += [bank.eq(0), first.eq(first + job.k)]
             with m.If(lane == config.lanes - 1):
                 m.d.sync += lane.eq(0)
-            with m.If(output + 1 == job.p):
+            with m.If(output == last_output):
                 m.d.sync += [
                     sample.eq(sample + 1), output.eq(0), lane.eq(0), bank.eq(0),
                     first.eq(sample_first + job.r_stride),
@@ -121,7 +123,7 @@ class ListScatter(wiring.Component):
         for i in range(INTERLOCK - 1):
             later = Signal(1 + config.id_bits, name=f"under_way_{i}")
             m.d.sync += later.eq(under_way)
-            met.append(later == Cat(1, self.issued_id))
+            met.append(equal(m, platform, later[0], later[1:], self.issued_id, f"met_{i}"))
             if i == 0:
                 # A lane's sum starts from random bits that were loaded a cycle early.
                 met.append(later[0] & job.flags.stochastic)

@@ -9,9 +9,10 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
 from ..golden.flow import GROUP
-from ..golden.lists import SORT_AHEAD
+from ..golden.list_sort import SORT_AHEAD
 from .delay import delay
 from .descriptor import Descriptor
+from .primitives import magnitude_above
 from .ram import Ram
 
 __all__ = ["ListSort", "id_layout"]
@@ -55,10 +56,10 @@ class ListSort(wiring.Component):
         m = Module()
         job, bits = self.job, self.config.element_bits
         skipped = job.s_base[:3]
-        # Elements from the group's first one to the vector's last, where groups are asked for and
-        # where they are looked at; the first group's elements before the vector.
+        # Elements to the vector's last one, from the first of the group asked for, and of the
+        # next one to be looked at; whether that is the first; whether the present one is the last.
         unread, left = Signal(signed(14)), Signal(14)
-        before, done = Signal(4), Signal(_ELEMENTS)
+        fresh, final = Signal(), Signal()
         ahead = Signal(range(SORT_AHEAD + 1))
         m.submodules.groups = groups = SyncFIFO(width=len(self.group), depth=SORT_AHEAD)
         ask = Signal()
@@ -67,39 +68,50 @@ class ListSort(wiring.Component):
             groups.w_en.eq(delay(m, ask, Ram.LATENCY, "asked")), groups.w_data.eq(self.group),
         ]
 
-        # Of a group: which elements may enter, and the first of them, by blocks of four.
-        elements = [groups.r_data.word_select(e, bits) for e in range(_ELEMENTS)]
-        enters, first = Signal(_ELEMENTS), Signal(_ELEMENTS)
+        # Which elements of the next group may enter: the vector's, above the toper's least.
+        before = Const((1 << _ELEMENTS) - 1, 2 * _ELEMENTS) << (skipped << 1)
+        behind = Const((1 << _ELEMENTS) - 1, 2 * _ELEMENTS) << left[:4]
+        ends, above = Signal(), Signal(_ELEMENTS)
+        m.d.comb += [
+            ends.eq(left <= _ELEMENTS),
+            above.eq(Cat(magnitude_above(m, platform, groups.r_data.word_select(e, bits),
+                                         self.least, f"above_{e}") for e in range(_ELEMENTS))),
+        ]
+        allowed = (above & ~(before[_ELEMENTS:] & fresh.replicate(_ELEMENTS))
+                   & ~(behind[:_ELEMENTS] & (ends & left[:4].any()).replicate(_ELEMENTS)))
+
+        # Of the present group, those that are left, and the first of them, by blocks of four.
+        group, held, pop = Signal.like(self.group, reset_less=True), Signal(), Signal()
+        elements = [group.word_select(e, bits) for e in range(_ELEMENTS)]
+        enters, first, following = Signal(_ELEMENTS), Signal(_ELEMENTS), Signal(_ELEMENTS)
         some, several = Signal(_ELEMENTS // 4), Signal(_ELEMENTS // 4)
-        for e, element in enumerate(elements):
-            there = (left > e) & ~done[e]
-            if e < _ELEMENTS - 1:
-                there &= before <= e
-            # The magnitude of a negative element is one more than its other bits' complement.
-            size = element[:-1] ^ element[-1].replicate(bits - 1)
-            m.d.comb += enters[e].eq(there & _above(size, self.least, element[-1]))
         numbers, values = [], []
         for b in range(_ELEMENTS // 4):
             mine = enters.word_select(b, 4)
             number = _lowest(mine)
             numbers.append(number)
             values.append(Array(elements[4 * b:4 * b + 4])[number])
-            m.d.comb += [
-                some[b].eq(mine.any()), several[b].eq(_several(mine)),
-                first.word_select(b, 4).eq(Cat(
-                    mine[i] & ~mine[:i].any() & ~some[:b].any() for i in range(4))),
-            ]
-        block, later, pop = Signal(2), Signal(), Signal()
+            m.d.comb += first.word_select(b, 4).eq(Cat(
+                mine[i] & ~mine[:i].any() & ~some[:b].any() for i in range(4)))
+            # Registers, since all else waits for them.
+            then = following.word_select(b, 4)
+            m.d.sync += [some[b].eq(then.any()), several[b].eq(_several(then))]
+        block, later = Signal(2), Signal()
         number, value = Signal(4), Signal(bits)
         m.d.comb += [
-            later.eq(several.any() | _several(some)), pop.eq(groups.r_rdy & ~later),
-            groups.r_en.eq(pop), block.eq(_lowest(some)),
+            later.eq(several.any() | _several(some)), pop.eq(held & ~later),
+            groups.r_en.eq(~held | ~later), block.eq(_lowest(some)),
             number.eq(Cat(Array(numbers)[block], block)), value.eq(Array(values)[block]),
         ]
         # The pair's place from the vector's first one on, in groups and pairs, makes the word.
         word, pair = Signal(self.id.word.shape()), Signal(signed(4))
+        with m.If(groups.r_en):
+            m.d.sync += [group.eq(groups.r_data), held.eq(groups.r_rdy)]
+            with m.If(groups.r_rdy):
+                m.d.sync += [left.eq(left - _ELEMENTS), fresh.eq(0), final.eq(ends)]
+        m.d.comb += following.eq(Mux(groups.r_en, allowed, enters & ~first))
         m.d.sync += [
-            self.valid.eq(groups.r_rdy & some.any()), self.value.eq(value),
+            enters.eq(following), self.valid.eq(held & some.any()), self.value.eq(value),
             self.id.half.eq(number[0]), pair.eq(number[1:] - skipped),
             ahead.eq(ahead + ask - pop),
         ]
@@ -111,33 +123,21 @@ class ListSort(wiring.Component):
         with m.If(ask):
             m.d.sync += [unread.eq(unread - _ELEMENTS), self.address.eq(self.address + GROUP)]
         with m.If(pop):
-            m.d.sync += [done.eq(0), before.eq(0), word.eq(word + (self.tiles << 3)),
-                         left.eq(left - _ELEMENTS)]
-        with m.Elif(groups.r_rdy):
-            m.d.sync += done.eq(done | first)
+            m.d.sync += word.eq(word + (self.tiles << 3))
         with m.If(self.start):
             m.d.sync += [
                 self.address.eq(job.s_base), word.eq(job.m_base),
                 unread.eq(job.p + (skipped << 1)), left.eq(job.p + (skipped << 1)),
-                before.eq(skipped << 1), done.eq(0),
+                fresh.eq(1),
             ]
         last = Signal()
-        m.d.comb += last.eq(pop & (left <= _ELEMENTS))
+        m.d.comb += last.eq(pop & final)
         ended = [last]
         for i in range(_OVER):
             ended.append(Signal(name=f"over_{i}"))
             m.d.sync += ended[-1].eq(ended[-2])
         m.d.comb += self.over.eq(ended[-1])
         return m
-
-
-def _above(one, other, equal):
-    """one > other, or one >= other, in LUTs."""
-    if len(one) == 1:
-        return one & ~other | equal & (one | ~other)
-    half = len(one) // 2
-    high, low = (one[half:], other[half:]), (one[:half], other[:half])
-    return _above(*high, Const(0)) | (high[0] == high[1]) & _above(*low, equal)
 
 
 def _lowest(bits):

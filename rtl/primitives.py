@@ -14,11 +14,11 @@ from amaranth.lib.wiring import In, Out
 
 from .export import VERILOG
 
-__all__ = ["MODELS", "TernaryAdder", "WideMux", "add_five"]
+__all__ = ["MODELS", "TernaryAdder", "WideMux", "above", "add_five", "equal", "magnitude_above"]
 
 #: Each is plain Verilog for a simulator, primitives where SYNTHESIS is defined.
 MODELS = tuple(pathlib.Path(__file__).parent / "verilog" / f"{name}.v"
-               for name in ("TernaryAdder", "WideMux"))
+               for name in ("TernaryAdder", "WideMux", "Above", "MagnitudeAbove", "Equal"))
 
 
 class TernaryAdder(wiring.Component):
@@ -66,6 +66,36 @@ class WideMux(wiring.Component):
         else:
             m.d.comb += self.y.eq(Mux(self.select, self.a, self.b))
         return m
+
+
+def above(m: Module, platform: object, enable: Value, a: Value, b: Value, name: str) -> Value:
+    """``enable & (a > b)``, unsigned and of one width; two bits take a LUT."""
+    if platform != VERILOG:
+        return enable & (a > b)
+    result = Signal(name=name)
+    m.submodules[f"compare_{name}"] = Instance(
+        "Above", p_WIDTH=len(a), i_enable=enable, i_a=a, i_b=b, o_above=result)
+    return result
+
+
+def magnitude_above(m: Module, platform: object, a: Value, b: Value, name: str) -> Value:
+    """``abs(a) > b``, a signed and of a bit more than b, unsigned; two bits take a LUT."""
+    if platform != VERILOG:
+        return abs(a.as_signed()) > b
+    result = Signal(name=name)
+    m.submodules[f"compare_{name}"] = Instance(
+        "MagnitudeAbove", p_WIDTH=len(b), i_a=a, i_b=b, o_above=result)
+    return result
+
+
+def equal(m: Module, platform: object, enable: Value, a: Value, b: Value, name: str) -> Value:
+    """``enable & (a == b)``, of one width; three bits take a LUT."""
+    if platform != VERILOG:
+        return enable & (a == b)
+    result = Signal(name=name)
+    m.submodules[f"compare_{name}"] = Instance(
+        "Equal", p_WIDTH=len(a), i_enable=enable, i_a=a, i_b=b, o_equal=result)
+    return result
 
 
 def add_five(m: Module, values: list[Value], width: int, name: str) -> Value:

@@ -9,6 +9,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .primitives import above, equal
+
 __all__ = ["Toper", "Entry", "ListEntry"]
 
 
@@ -23,13 +25,12 @@ def ListEntry(id_bits: int, value_bits: int) -> data.StructLayout:
         {"id": unsigned(id_bits), "value": signed(value_bits), "last": unsigned(1)})
 
 
-def _less(one: Value, other: Value) -> Value:
-    """one < other, in LUTs: a carry chain takes one for each bit."""
-    if len(one) == 1:
-        return ~one & other
-    half = len(one) // 2
-    high, low = (one[half:], other[half:]), (one[:half], other[:half])
-    return _less(*high) | (high[0] == high[1]) & _less(*low)
+def _chosen(bits: list[Value], index: Value) -> Value:
+    """``bits[index]``, by multiplexers: a shift is nothing that sim/lanes.py folds."""
+    for choice in index:
+        bits = [Mux(choice, *few[::-1]) if len(few) == 2 else few[0] & ~choice
+                for few in (bits[i:i + 2] for i in range(0, len(bits), 2))]
+    return bits[0]
 
 
 def _number(one_hot: list[Value]) -> Value:
@@ -132,7 +133,8 @@ class Toper(wiring.Component):
         used, smaller = Signal(registers), Signal(registers)
         m.d.comb += [
             used.eq(Cat(self.keep > last - i for i in places)),
-            smaller.eq(Cat(used[i] & _less(sizes[i], offer.size) for i in places)),
+            smaller.eq(Cat(above(m, platform, used[i], offer.size, sizes[i], f"smaller_{i}")
+                           for i in places)),
             enters.eq(live & ~found & smaller[last]), inserts.eq(summing | live & ~found),
         ]
         # What was found goes from its place, and those behind it a place forward.
@@ -176,7 +178,7 @@ class Toper(wiring.Component):
             kept = values.read_port(domain="comb")
             m.d.comb += kept.addr.eq(Cat(slot, half))
             total = self._sum(m, kept.data, offer)
-            self._elaborate_search(m, take, enters, slot)
+            self._elaborate_search(m, platform, take, enters, slot)
             with m.If(found):
                 m.d.sync += [offer.size.eq(total.size), offer.sign.eq(total.sign)]
             with m.Else():
@@ -200,7 +202,7 @@ class Toper(wiring.Component):
         m.submodules[name] = memory
         return memory
 
-    def _elaborate_search(self, m: Module, take, enters, slot) -> None:
+    def _elaborate_search(self, m: Module, platform, take, enters, slot) -> None:
         """``found``: the offer's id is held; ``slot``: where.
 
         The offer is compared while it is taken, with what is held then: what enters or leaves in
@@ -218,18 +220,20 @@ class Toper(wiring.Component):
         with m.If(self.close):
             m.d.sync += held.eq(0)
         hits = Signal(self.registers)
-        m.d.comb += hits.eq(Cat(held[s] & (ids[s] == identity) for s in range(self.registers)))
+        m.d.comb += hits.eq(Cat(equal(m, platform, held[s], ids[s], identity, f"hit_{s}")
+                                for s in range(self.registers)))
         looked, hit, again, gone = Signal(), Signal(), Signal(), Signal()
-        place, before = Signal.like(slot), Signal.like(slot)
+        place, before, last = Signal.like(slot), Signal.like(slot), Signal()
         m.d.sync += [
             looked.eq(take & self.offers.p.value.any() & ~self.distinct), hit.eq(hits.any()),
             place.eq(_number(hits)), before.eq(at),
-            # What entered is the same; the slot was taken, or freed.
+            # What entered is the same; the slot was taken, or freed, if it is the last place's.
             again.eq(enters & (offer.id == identity)),
             gone.eq(enters | state.summing & ~offer.size.any()),
+            last.eq(_chosen(list(hits), at)),
         ]
         m.d.comb += [
-            state.found.eq(looked & (again | hit & ~(gone & (place == before)))),
+            state.found.eq(looked & (again | hit & ~(gone & last))),
             slot.eq(Mux(again, before, place)),
         ]
         state.ids, state.held, state.slot = ids, held, slot

@@ -17,7 +17,7 @@ from unit_bench import UnitBench
 
 from tangente.rtl.primitives import MODELS, add_five
 
-ADDER, MUX = MODELS
+ADDER, MUX, ABOVE, MAGNITUDE, EQUAL = MODELS
 
 
 def _proof(width: int, folder: Path, path: Path, model: str) -> subprocess.CompletedProcess:
@@ -46,7 +46,11 @@ def test_the_primitives_are_the_function(path: Path, width: int, tmp_path: Path)
 @pytest.mark.parametrize(("path", "right", "wrong"), [
     (ADDER, "E8E8E8E8", "E8E8E8E0"), (ADDER, "69966996", "69966997"),
     (ADDER, ".DI(saved[4*i +: 4])", ".DI(4'b0)"), (MUX, "AAAACCCC", "AAAACCC8"),
-    (MUX, "F0F0FF00", "F0F0FE00")])
+    (MUX, "F0F0FF00", "F0F0FE00"), (ABOVE, "08CE0000", "08C60000"), (ABOVE, "84210000", "84200000"),
+    (ABOVE, "PAIRS - 1 ? enable", "PAIRS - 1 ? 1'b1"), (MAGNITUDE, "12488421", "12488420"),
+    (MAGNITUDE, "013708CE", "012708CE"), (MAGNITUDE, ".CYINIT(i == 0 ? sign : 1'b0)",
+                                          ".CYINIT(1'b0)"),
+    (EQUAL, "~enable, a ^ b", "1'b0, a ^ b"), (EQUAL, "3*i : 0 +: 3", "3*i : 0 +: 2")])
 def test_the_proof_finds_what_is_wrong(path: Path, right: str, wrong: str,
                                        tmp_path: Path) -> None:
     model = path.read_text()

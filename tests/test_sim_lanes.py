@@ -12,8 +12,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
+from tangente.golden.config import preset
 from tangente.rtl.export import to_rtlil
 from tangente.sim import build, lane_loop, lanes
+from tangente.sim.build import generate
 from tangente.sim.verilator import verilator_package
 
 LANES = 5
@@ -225,3 +227,12 @@ def test_folded_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden
     assert simulated(tmp_path, design, inputs, list(outputs[0])) == outputs
     assert all(len({now[name] for now in outputs}) > 1 for name in outputs[0]
                if not re.search(r"small_[1-9]$", name))
+
+
+@pytest.mark.parametrize("name", ["toper", "unit", "dsp0_", "dsp1_"])
+def test_the_engines_equal_parts_are_folded(name: str) -> None:
+    """Each as straight-line code would cost a good part of the speed."""
+    verilog, code = generate(preset("tiny"))
+    assert "lanes3_step" in code
+    assert re.search(rf"^module .*\b{name}0\b", generate(preset("tiny"), folded=False)[0], re.M)
+    assert not re.search(rf"^module .*\b{name}0\b", verilog, re.M)

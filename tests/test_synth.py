@@ -11,7 +11,7 @@ from amaranth.hdl import Fragment
 from tangente.__main__ import main
 from tangente.boards import report, synth
 from tangente.boards.blocks import BETWEEN, BLOCKS, PARTS, XC7Z020
-from tangente.boards.netlist import longest_paths, parse_blif
+from tangente.boards.netlist import longest_paths, parse_blif, registered
 from tangente.golden.config import preset
 from tangente.host import cli
 from tangente.rtl import engine
@@ -71,6 +71,21 @@ def test_multiplexers_and_memories():
     paths = longest_paths(parse_blif(text))
     assert (paths.longest.start, paths.longest.end) == ("RAMB36E1 word", "y")
     assert (paths.longest.luts, paths.most_luts) == (2, 2)
+
+
+def test_registers_of_a_multiplier():
+    """Each stage needs its own, but a constant operand."""
+    def cell(b="b", **more):
+        stages = {"AREG": 1, "BREG": 1, "MREG": 1, "PREG": 1, **more}
+        return parse_blif("\n".join([
+            f".gate DSP48E1 A[0]=a A[1]=$false B[0]={b} B[1]=$true P[0]=p CLK=clk",
+            *(f".param {stage} {value:02b}" for stage, value in stages.items())])).cells[0]
+
+    assert registered(cell())
+    for stage in ("AREG", "BREG", "MREG", "PREG"):
+        assert not registered(cell(**{stage: 0}))
+    assert registered(cell("$true", BREG=0))
+    assert not registered(cell("$true", AREG=0))
 
 
 def test_a_multiplier_without_registers_is_passed_through():
