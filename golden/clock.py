@@ -15,13 +15,14 @@ from .config import Config
 from .isa import LISTS, Flag, Op, Post, Reg, Space
 from .timing import POST_ERRORS_LATENCY, POST_LATENCY, bias_update, selection
 
-__all__ = ["Clock", "SCALAR_CYCLES", "DDR_LATENCY"]
+__all__ = ["Clock", "DDR_LATENCY"]
 
-#: An instruction: fetch, read, check, execute.
-SCALAR_CYCLES = 4
 #: Cycles after which the simulated memory answers a burst.
 DDR_LATENCY = 30
 
+_READ_EXECUTE = 2     # of every instruction
+_CHECK = 1            # of those that may wait, or be refused for what their operands hold
+_FETCH = 1            # of one that does not follow the one before
 # From the step that issues a micro-operation (see tangente.rtl.uop and tangente.rtl.datapath).
 _FIRST_STEP = 2       # from start to the first step, less the tiles that are counted in between
 _SLOT_DONE = 17       # from the last step of UPD to free
@@ -84,7 +85,7 @@ class Clock:
         self.now = 0
         self.stalled = self.busy = 0
         self.array_free = self.post_free = self.transfer_free = 0
-        self.synchronous = False
+        self.synchronous, self._fetches = False, True
         self.spent: dict[Op, int] = {}
         self.pc, self._last, self._since = 0, -1, 0
         self.cycles_of: dict[int, int] = {}
@@ -104,13 +105,19 @@ class Clock:
         self.stalled += max(0, self.transfer_free - max(now, self.engine_free))
         return max(now, self.transfer_free)
 
-    def fetch(self) -> None:
-        """An instruction passes fetch, read and check, and stands in execute."""
+    def fetch(self, *, quick: bool) -> None:
+        """An instruction is read and stands in execute: a ``quick`` one without a check."""
         if self.synchronous:
             # The transfer under way holds the fetch.
             self.now = self._await_transfer(self.now + 1) - 1
             self.synchronous = False
-        self.now += SCALAR_CYCLES
+            self._fetches = True
+        self.now += _READ_EXECUTE + (not quick) * _CHECK + self._fetches * _FETCH
+        self._fetches = False
+
+    def jump(self) -> None:
+        """The next instruction is not the next word, or not known to be."""
+        self._fetches = True
 
     def wait_engine(self) -> None:
         """Execute waits until the engine is free."""
@@ -142,7 +149,7 @@ class Clock:
             (1, pairs of P), for DRV: of own activations. None: all.
         below : for DRV, the activations of the layer below that are not zero.
         selected : for SEL, how many neurons are selected.
-        wanted : (COUNT,), for MVA and MVD: samples that Flag.WANTED does not leave out; None: all.
+        wanted : (COUNT,), for products: samples that Flag.WANTED does not leave out; None: all.
         """
         beside = flags & Flag.BESIDE != 0
         self.now = max(self.now, (self.post_free if op is Op.BUP else self.array_free) if beside
@@ -155,7 +162,8 @@ class Clock:
                 registers[Reg.COUNT], registers[Reg.S_STRIDE])):
             left, cycles = self._scanned(op, registers, flags, live, wanted)
         elif wanted is not None:
-            left, cycles = self._reduced(registers, flags, wanted)
+            made = self._reduced if op is Op.MVD else self._drained
+            left, cycles = made(registers, flags, wanted)
         else:
             if selected is not None:
                 registers = [*registers]
@@ -235,8 +243,7 @@ class Clock:
             return self._reduced(registers, flags, np.ones(count, np.bool_))
         if op is Op.MVA:
             return self._scanned(op, registers, flags, np.ones((count, pairs), np.bool_))
-        return self._product(flow.drained(first, p, count * tiles, tiles, self.config.lanes // 2,
-                                          self._rest(q), self._gap(flags)))
+        return self._drained(registers, flags, np.ones(count, np.bool_))
 
     @staticmethod
     def _gap(flags: int) -> int:
@@ -253,6 +260,17 @@ class Clock:
         return self._product(flow.reduced(
             first, (registers[Reg.P] + 1) // 2, wanted, tiles,
             _REDUCE_ACCEPT + _levels(self.config.lanes), self._gap(flags)))
+
+    def _drained(self, registers: list[int], flags: int,
+                 wanted: npt.NDArray[np.bool_]) -> tuple[int, int]:
+        """Cycles of an MVR of the ``wanted`` samples."""
+        q = registers[Reg.Q]
+        tiles = self.config.tiles(q)
+        first = _FIRST_STEP + tiles + self._listed(registers, flags)
+        if not wanted.any():
+            return self._nothing(first, wanted.size)
+        return self._product(flow.drained(first, registers[Reg.P], wanted, tiles,
+                                          self.config.lanes // 2, self._rest(q), self._gap(flags)))
 
     @staticmethod
     def _listed(registers: list[int], flags: int) -> int:

@@ -234,16 +234,11 @@ def live_list(below: npt.NDArray[np.int64], base: int, pairs: int, start: int) -
 
 
 @numba.njit(cache=True)
-def drained(first: int, inner: int, sums: int, tiles: int, full: int, rest: int,
-            gap: int) -> tuple[int, int]:
-    """The cycles of the last step, and of the last pair's acceptance, of sums that are drained.
-
-    ``inner`` products each; ``full`` pairs of a tile, ``rest`` of the last one; ``gap`` cycles
-    between acceptances.
-    """
-    accepted = np.empty(sums // tiles * ((tiles - 1) * full + rest), np.int64)
+def _drained(first: int, inner: int, skipped: npt.NDArray[np.int64], tiles: int, full: int,
+             rest: int, gap: int) -> tuple[int, int]:
+    accepted = np.empty(skipped.size * ((tiles - 1) * full + rest), np.int64)
     announced, last, before = 0, first - 1, 0
-    for i in range(sums):
+    for i in range(skipped.size * tiles):
         wanted = rest if i % tiles == tiles - 1 else full
         last += inner
         if i:
@@ -251,7 +246,8 @@ def drained(first: int, inner: int, sums: int, tiles: int, full: int, rest: int,
             last = max(last + 1, before)
         if announced + wanted > CREDITS:
             last = max(last, accepted[announced + wanted - CREDITS - 1] + 1)
-        _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap, 0)
+        _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap,
+                skipped[i // tiles] if i % tiles == 0 else 0)
         announced += wanted
         before = last + wanted
     return last, accepted[announced - 1]
@@ -286,13 +282,22 @@ def _over(accepted: int, skipped: int, gap: int) -> int:
     return int(accepted) + (gap - 1 + skipped if skipped else 0)
 
 
+def drained(first: int, inner: int, wanted: npt.NDArray[np.bool_], tiles: int, full: int,
+            rest: int, gap: int) -> tuple[int, int]:
+    """The cycles of the last step, and of the last pair's acceptance, of sums that are drained.
+
+    ``inner`` products each, for each ``wanted`` sample and tile; ``full`` pairs of a tile, ``rest``
+    of the last one; ``gap`` cycles between acceptances. The second is the cycle in which the
+    post-processing unit leaves the last sample out, if that is not wanted. At least one is.
+    """
+    before, after = _skipped(wanted)
+    last, accepted = _drained(first, inner, before, tiles, full, rest, gap)
+    return int(last), _over(accepted, after, gap)
+
+
 def reduced(first: int, pairs: int, wanted: npt.NDArray[np.bool_], tiles: int, latency: int,
             gap: int) -> tuple[int, int]:
-    """Likewise of sums that the reducer makes, of ``pairs`` pairs for each ``wanted`` sample.
-
-    The second is the cycle in which the post-processing unit leaves the last sample out, if that is
-    not wanted. At least one is.
-    """
+    """Likewise of sums that the reducer makes, of ``pairs`` pairs for each ``wanted`` sample."""
     before, after = _skipped(wanted)
     last, accepted = _reduced(first, pairs, before, tiles, latency, gap)
     return int(last), _over(accepted, after, gap)

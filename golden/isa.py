@@ -153,8 +153,8 @@ class Flag(enum.IntFlag):
                           #: (pairs) is zero
     WANTED = 1 << 17      #: SRT, TOP: nothing, if COUNT elements at Y_BASE (pairs) are all zero;
                           #: UPD that skips zeros: leave out samples of the last LOSS whose errors
-                          #: are all zero, as if their scalars were; MVA, MVD of at most 32 samples:
-                          #: likewise, nothing is read or written of them
+                          #: are all zero, as if their scalars were; MVA, MVD, MVR of at most 32
+                          #: samples: likewise, nothing is read or written of them
     SIGNS = 1 << 18       #: MVA, MVD: the matrix is not stored: it is +-SIGN_SIZE, the sign of each
                           #: place in the weight memory a fixed random bit (feedback alignment)
 
@@ -200,7 +200,7 @@ _POST_FLAGS = (Flag.POST0 | Flag.POST1 | Flag.SIGMOID | Flag.PAIRS | Flag.ROWS |
 FLAGS: dict[Op, int] = {
     Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.WANTED | Flag.SIGNS),
     Op.MVD: int(_POST_FLAGS | Flag.WANTED | Flag.SIGNS),
-    Op.MVR: int(_POST_FLAGS | Flag.LIVE),
+    Op.MVR: int(_POST_FLAGS | Flag.LIVE | Flag.WANTED),
     Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE
                 | Flag.WANTED),
     Op.LOSS: int(Flag.POST0 | Flag.PAIRS | Flag.ROWS | Flag.BIAS_GRADIENT),

@@ -99,8 +99,8 @@ class Machine:
         if instruction is None:
             raise Fault(Cause.ILLEGAL)
         op, rd, imm, r = instruction.op, instruction.rd, instruction.imm, self.registers
-        next_pc = self.pc + 1
-        self.clock.fetch()
+        next_pc = None
+        self.clock.fetch(quick=self._quick(op, rd, imm))
         if op in _SCALAR:
             if rd not in _WRITABLE and not (op is Op.BLT and rd == Reg.MAX_ERROR):
                 raise Fault(Cause.ILLEGAL)
@@ -146,7 +146,18 @@ class Machine:
                 self.clock.pc = self.pc
                 self.execute(op, imm)
                 r[Reg.MAX_ERROR] = self.state.max_error
-        self.pc = next_pc
+        if next_pc is None:
+            self.pc += 1
+        else:
+            self.pc = next_pc
+            self.clock.jump()
+
+    @staticmethod
+    def _quick(op: Op, rd: int, imm: int) -> bool:
+        """Whether an instruction waits for nothing: scalar, and of registers that hold still."""
+        if op in _READERS:
+            return Reg.MAX_ERROR not in (rd, imm & 63)
+        return op is Op.JMP or (op in _SCALAR and op is not Op.BZE)
 
     def execute(self, op: Op, flags: int) -> None:
         """Execute a tensor instruction; to be overridden by what only counts."""
@@ -155,7 +166,7 @@ class Machine:
                           self.state.list_cycles if op in LISTS else 0,
                           self.state.live if op in (Op.MVA, Op.UPD, Op.DRV) else None,
                           self.state.below, self.state.selected if op is Op.SEL else None,
-                          self.state.wanted if op in (Op.MVA, Op.MVD) else None)
+                          self.state.wanted if op in (Op.MVA, Op.MVD, Op.MVR) else None)
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         """Move data between DDR and a local memory; likewise."""

@@ -49,8 +49,8 @@ class State:
     list_cycles : of the last SRT, TOP or SCT, those that depend on its data.
     live : which pairs of scalars of the last MVA or UPD (of samples that were not left out), or of
         own activations of the last DRV, were not zero: cycles depend on it.
-    wanted : (COUNT,) which samples of the last MVA or MVD were not left out by Flag.WANTED; None if
-        it did not list them. Likewise.
+    wanted : (COUNT,) which samples of the last MVA, MVD or MVR were not left out by Flag.WANTED;
+        None if it did not list them. Likewise.
     below : which activations of the layer below were not zero, of the last DRV; likewise.
     neurons, selected : neurons that the last DRV made rows of, and that the last SEL selected.
     random : state of the random generator.

@@ -285,13 +285,18 @@ class _Tensor(ListTensor):
     def mvr(self) -> None:
         n, p, tiles = self[Reg.COUNT], self[Reg.P], self.config.tiles(self[Reg.Q])
         base, stride, between = self[Reg.V_BASE], self[Reg.V_STRIDE], self[Reg.R_STRIDE]
-        _address(base + (n - 1) * between + (p - 1) * stride + tiles <= self.config.rows)
-        scalars = self.scalars(p)[:, :p]
-        sums = np.empty((n, tiles * self.lanes))
-        for b in range(n):
-            factors = scalars[b][scalars[b] != 0] if self.has(Flag.LIVE) else scalars[b]
+        scalars = self.leave_out(self.scalars(p)[:, :p])
+        # All first rows are looked at, of further ones those that are read.
+        _address(base + (n - 1) * between + tiles <= self.config.rows)
+        samples = np.arange(n) if self.made is None else self.made
+        if samples.size:
+            _address(base + int(samples[-1]) * between + (p - 1) * stride + tiles
+                     <= self.config.rows)
+        sums = np.empty((samples.size, tiles * self.lanes))
+        for i, b in enumerate(samples.tolist()):
+            factors = scalars[i][scalars[i] != 0] if self.has(Flag.LIVE) else scalars[i]
             rows = _runs(self.s.rows, base + b * between, stride, len(factors), tiles)
-            sums[b] = factors @ rows.astype(np.float64).reshape(-1, tiles * self.lanes)
+            sums[i] = factors @ rows.astype(np.float64).reshape(-1, tiles * self.lanes)
         self.post(sums, self[Reg.Q])
 
     def rule(self) -> tuple[update.Form, int | None]:

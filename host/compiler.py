@@ -19,9 +19,25 @@ from collections.abc import Callable
 
 from tangente.golden.config import Config
 from tangente.golden.flow import GROUP, SCANNED_SAMPLES
-from tangente.golden.isa import SHIFT_MAX, Flag, Op, Post, Reg, Rule, Space, decode, encode
+from tangente.golden.isa import SHIFT_MAX, Flag, Op, Post, Reg, Space, decode, encode
 
 from .assembler import Label, Program
+from .conventions import (
+    BATCHES,
+    COUNT,
+    DDR_INPUT,
+    DDR_LOGITS,
+    DDR_TARGET,
+    INPUT_PAIRS,
+    LAST_INPUT,
+    NEXT_INPUT,
+    NEXT_TARGET,
+    NO_FLAGS,
+    PAIR_RECORD,
+    RULES,
+    THRESHOLD,
+)
+from .gradient_registers import GradientRegisters
 from .layout import Layout, check_capacity
 from .network import Layer, Network
 from .options import Options
@@ -29,39 +45,12 @@ from .scales import Rate
 
 __all__ = ["Chunk", "Compiled", "compile_network"]
 
-# What the free registers hold throughout a program.
-_BATCHES = Reg.R0
-_DDR_INPUT = Reg.R1
-_DDR_TARGET = Reg.R2
-_INPUT_PAIRS = Reg.R3     # scalars of the batch that is computed
-_NEXT_INPUT = Reg.R4      # input memory, beat to which the next batch is loaded
-_NEXT_TARGET = Reg.R5
-_PAIR_RECORD = Reg.R6     # pairs of the sample whose registers are computed; scratch elsewhere
-_COUNT = Reg.R7           # samples of the batch
-# Transfers take copies of their registers, so these are free while samples are walked over.
-_ROW_RECORD = Reg.DDR
-_SAMPLES = Reg.LENGTH
-_REGISTER_RECORD = Reg.LOCAL
-# Registers of lists are free without them.
-_LAST_INPUT = Reg.L_BASE
-# Registers of DRV are free where nothing is learnt.
-_DDR_LOGITS = Reg.R_BASE
-
-# Weight registers walk over lists and inputs too.
-_LIST_RECORD = Reg.DDR
-_SAMPLE_INPUT = Reg.LOCAL
-_THRESHOLD = Reg.R_STRIDE
-
 #: So few rows of weights, or errors of a sample, that to list the samples which have errors costs
 #: more than it saves.
 _FEW = 8
 
 #: Algorithms that leave nearly every sample an error: after an epoch of MNIST by FA, each.
 _SELDOM_SURE = ("fa",)
-
-_NO_FLAGS = Flag(0)
-_RULES = {"nearest": Rule.NEAREST, "stochastic": Rule.STOCHASTIC, "event": Rule.EVENT,
-          "master": Rule.MASTER}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +88,7 @@ class Compiled:
         self.network = network
         self.layout = Layout(network)
         self.config = network.config
+        self._gradient_registers = GradientRegisters(self.layout, network)
         assert network.options.lr is not None
         rate = network.scales.rate(network.options.lr)
         # A whole batch and a shorter one: the longest program.
@@ -152,7 +142,7 @@ class Compiled:
         instructions = [decode(word) for word in words]
         loop, = (address for address, instruction in enumerate(instructions)
                  if instruction is not None and instruction.op is Op.DBNZ
-                 and instruction.rd == _BATCHES)
+                 and instruction.rd == BATCHES)
         return loop, encode(Op.JMP, 0, len(words) - (2 if self.layout.double else 1))
 
     def _batches(self, chunk: Chunk, rate: Rate | None, logits: int | None = None) -> list[int]:
@@ -165,14 +155,14 @@ class Compiled:
         if not layout.weight_registers:
             # TOP has other uses for these.
             p.pin(e_shift=self.network.scales.output_error, f_stride=layout.row_record)
-        for register, value in ((_BATCHES, max(whole, 1)), (_COUNT, options.batch if whole else
+        for register, value in ((BATCHES, max(whole, 1)), (COUNT, options.batch if whole else
                                                             rest),
-                                (_DDR_INPUT, chunk.inputs), (_DDR_TARGET, chunk.targets),
-                                (_INPUT_PAIRS, 0), (_NEXT_INPUT, 0), (_NEXT_TARGET, 0)):
+                                (DDR_INPUT, chunk.inputs), (DDR_TARGET, chunk.targets),
+                                (INPUT_PAIRS, 0), (NEXT_INPUT, 0), (NEXT_TARGET, 0)):
             p.set(**{register.name: value})
         p.set(t_base=0, report=0)
         if logits is not None:
-            p.set(**{_DDR_LOGITS.name: logits})
+            p.set(**{DDR_LOGITS.name: logits})
         if layout.double:
             self._load(p)
         learn, go_on = rate is not None, Label()
@@ -206,13 +196,13 @@ class Compiled:
             self._next_targets(p)
             self._begin(p, learn=learn)
         if alone:
-            p.set(**{_PAIR_RECORD.name: 0})
-            p.jump_if_no_error(_PAIR_RECORD, go_on)
+            p.set(**{PAIR_RECORD.name: 0})
+            p.jump_if_no_error(PAIR_RECORD, go_on)
         if rate is not None:
             if layout.weight_registers:
                 if layout.lists:
-                    self._lists(p)
-                    self._scatter(p, rate)
+                    self._gradient_registers.weight(p)
+                    self._gradient_registers.scatter(p, rate)
                 for layer in self.network.layers:
                     self._update(p, layer, rate)
             else:
@@ -224,12 +214,12 @@ class Compiled:
         if not early:
             self._next_inputs(p)
             self._next_targets(p)
-        p.loop(_BATCHES, loop)
+        p.loop(BATCHES, loop)
         if whole and rest:
             end = Label()
-            p.set(**{_PAIR_RECORD.name: options.batch, _BATCHES.name: 1})
-            p.jump_if_less(_COUNT, _PAIR_RECORD, end)
-            p.set(**{_COUNT.name: rest})
+            p.set(**{PAIR_RECORD.name: options.batch, BATCHES.name: 1})
+            p.jump_if_less(COUNT, PAIR_RECORD, end)
+            p.set(**{COUNT.name: rest})
             p.jump(loop)
             p.mark(end)
         if layout.double:
@@ -253,8 +243,10 @@ class Compiled:
         Then what reads them must leave out the others too: all of these layers' updates list the
         samples, and their scalars lie so that Flag.WANTED has an effect.
         """
-        options, hidden = self.network.options, self.network.layers[:-1]
-        return (options.algorithm not in (*_SELDOM_SURE, "dpfm")
+        options, hidden, layout = self.network.options, self.network.layers[:-1], self.layout
+        # Where not all samples' registers are held at once, errors are made sample by sample.
+        return (options.algorithm not in _SELDOM_SURE and not layout.weight_registers
+                and (not layout.dpfm or layout.register_samples == layout.batch)
                 and 1 < options.batch <= SCANNED_SAMPLES
                 and all(min(layer.p, layer.outputs) > _FEW for layer in hidden)
                 and self.layout.pair_record % GROUP == 0
@@ -265,45 +257,45 @@ class Compiled:
         if not self.layout.double:
             self._load(p)
         p.wait()
-        p.move(Reg.COUNT, _COUNT)
+        p.move(Reg.COUNT, COUNT)
         self._product(p, self.network.layers[0], learn=learn)
 
     def _prepare(self, p: Program) -> None:
         """What may be set of the next batch's beginning while the last product runs."""
         first, scales = self.network.layers[0], self.network.scales
         shift, shift2, b_shift = scales.forward(first.index)
-        p.move(_LAST_INPUT, _INPUT_PAIRS)
+        p.move(LAST_INPUT, INPUT_PAIRS)
         self._next_inputs(p)
         p.set(m_base=first.word, b_shift=b_shift, shift=shift, shift2=shift2)
 
     def _next_inputs(self, p: Program) -> None:
         """The inputs that have been loaded are the present ones."""
         if self.layout.double:
-            p.toggle(_INPUT_PAIRS, 4 * self.layout.batch_beats, _PAIR_RECORD)
+            p.toggle(INPUT_PAIRS, 4 * self.layout.batch_beats, PAIR_RECORD)
 
     def _next_targets(self, p: Program) -> None:
         """Likewise the targets."""
         if self.layout.double:
-            p.toggle(Reg.T_BASE, 4 * self.layout.target_beats, _PAIR_RECORD)
+            p.toggle(Reg.T_BASE, 4 * self.layout.target_beats, PAIR_RECORD)
 
-    def _load(self, p: Program, flags: Flag = _NO_FLAGS) -> None:
+    def _load(self, p: Program, flags: Flag = NO_FLAGS) -> None:
         """Start the transfers of the next batch, the short one first: it is waited for."""
         layout = self.layout
-        p.move(Reg.DDR, _DDR_TARGET)
-        p.move(Reg.LOCAL, _NEXT_TARGET)
+        p.move(Reg.DDR, DDR_TARGET)
+        p.move(Reg.LOCAL, NEXT_TARGET)
         p.set(length=layout.target_beats)
         p.load(Space.TARGET, flags)
-        p.move(Reg.DDR, _DDR_INPUT)
-        p.move(Reg.LOCAL, _NEXT_INPUT)
+        p.move(Reg.DDR, DDR_INPUT)
+        p.move(Reg.LOCAL, NEXT_INPUT)
         p.set(length=layout.batch_beats)
         p.load(Space.INPUT, flags)
-        p.add(_DDR_TARGET, layout.target_beats)
-        p.add(_DDR_INPUT, layout.batch_beats)
+        p.add(DDR_TARGET, layout.target_beats)
+        p.add(DDR_INPUT, layout.batch_beats)
         if layout.double:
-            p.toggle(_NEXT_TARGET, layout.target_beats, _PAIR_RECORD)
-            p.toggle(_NEXT_INPUT, layout.batch_beats, _PAIR_RECORD)
+            p.toggle(NEXT_TARGET, layout.target_beats, PAIR_RECORD)
+            p.toggle(NEXT_INPUT, layout.batch_beats, PAIR_RECORD)
 
-    def _scalars(self, p: Program, layer: Layer, inputs: Reg = _INPUT_PAIRS) -> Flag:
+    def _scalars(self, p: Program, layer: Layer, inputs: Reg = INPUT_PAIRS) -> Flag:
         """S_BASE and S_STRIDE of what an input-major layer multiplies."""
         if layer.index == 0:
             p.move(Reg.S_BASE, inputs)
@@ -311,7 +303,7 @@ class Compiled:
             return Flag.INPUT
         p.set(s_base=self.layout.activation_pairs[layer.index - 1],
               s_stride=self.layout.pair_record)
-        return _NO_FLAGS
+        return NO_FLAGS
 
     def _product(self, p: Program, layer: Layer, *, learn: bool) -> tuple[Op, Flag]:
         """Set the operands of a forward product; the instruction."""
@@ -319,7 +311,7 @@ class Compiled:
         shift, shift2, b_shift = network.scales.forward(layer.index)
         p.set(m_base=layer.word, p=layer.p, q=layer.q, b_base=layer.bias, b_shift=b_shift,
               shift=shift)
-        op, flags = Op.MVA, _NO_FLAGS
+        op, flags = Op.MVA, NO_FLAGS
         if layer.input_major:
             flags |= self._scalars(p, layer)
         else:
@@ -356,7 +348,7 @@ class Compiled:
 
     def _loss(self, p: Program, *, learn: bool) -> None:
         layer = self.network.layers[-1]
-        flags = self._error_results(p, layer) if learn else _NO_FLAGS
+        flags = self._error_results(p, layer) if learn else NO_FLAGS
         if self.network.options.loss == "mse":
             flags |= Flag.POST0
         p.tensor(Op.LOSS, flags, p=layer.outputs, s_base=0, s_stride=self.layout.logit_stride,
@@ -365,10 +357,10 @@ class Compiled:
     def _store_logits(self, p: Program) -> None:
         """The whole batch's, and on to where the next batch's go."""
         beats = self.layout.batch * self.layout.logit_stride
-        p.move(Reg.DDR, _DDR_LOGITS)
+        p.move(Reg.DDR, DDR_LOGITS)
         p.set(local=0, length=beats)
         p.store(Space.LOGIT)
-        p.add(_DDR_LOGITS, beats)
+        p.add(DDR_LOGITS, beats)
 
     def _backward(self, p: Program, rate: Rate) -> None:
         """Errors of each hidden layer from those of the layer above, whose weights then change.
@@ -398,7 +390,7 @@ class Compiled:
                 p.tensor(Op.MVA, flags, s_base=layout.error_pairs[layer.index],
                          s_stride=layout.pair_record)
             self._weights(p, layer, rate, Flag.BESIDE)
-        self._weights(p, network.layers[0], rate, _NO_FLAGS)
+        self._weights(p, network.layers[0], rate, NO_FLAGS)
         for layer in network.layers:
             self._biases(p, layer, rate)
 
@@ -406,163 +398,19 @@ class Compiled:
         """DPFM: sample by sample, registers up to the outputs, then errors of the hidden layers."""
         network = self.network
         if len(network.layers) > 1:
-            self._register_rows(p)
-        flags = _NO_FLAGS
+            self._gradient_registers.neuron(p, Flag.WANTED if self._leaves_out else NO_FLAGS)
+        flags = NO_FLAGS
         for layer in reversed(network.layers):
             self._weights(p, layer, rate, flags)
             flags = Flag.BESIDE
         for layer in network.layers:
             self._biases(p, layer, rate)
 
-    def _register_rows(self, p: Program) -> None:
-        """The outputs' registers of a sample, or of all; times their errors: the errors below."""
-        layout, network = self.layout, self.network
-        every = layout.register_samples == layout.batch
-        p.set(**{_SAMPLES.name: 0, _PAIR_RECORD.name: 0, _ROW_RECORD.name: 0,
-                 _REGISTER_RECORD.name: 0})
-        sample, done = p.here(), Label()
-        p.jump_if_no_error(_SAMPLES, done)
-        for layer in network.layers[1:]:
-            # Only the loss unit may still be at work, which writes no rows.
-            self._derivatives(p, layer, Flag.BESIDE if every else _NO_FLAGS)
-        p.mark(done)
-        if not every:
-            p.set(count=1)
-            self._collect(p)
-        p.add(_PAIR_RECORD, layout.pair_record)
-        p.add(_ROW_RECORD, layout.row_record)
-        if every:
-            p.add(_REGISTER_RECORD, layout.register_record)
-        p.next_sample(_SAMPLES, _COUNT, sample)
-        p.move(Reg.COUNT, _COUNT)
-        if every:
-            p.set(**{_PAIR_RECORD.name: 0, _ROW_RECORD.name: 0})
-            p.set(s_stride=layout.pair_record, y_stride=layout.pair_record,
-                  yr_stride=layout.row_record, r_stride=layout.register_record)
-            self._collect(p)
-
-    def _collect(self, p: Program) -> None:
-        """Errors of the hidden layers, of the samples whose outputs' registers there are."""
-        layout, network = self.layout, self.network
-        last = network.layers[-1]
-        for layer in network.layers[:-1]:
-            # Registers hold dz / dz: no slope is left to multiply. Those of outputs with errors.
-            flags = Flag(Post.DELTA) | Flag.BIAS_GRADIENT | Flag.LIVE
-            if layer.index in layout.error_pairs:
-                flags |= Flag.PAIRS
-                p.move(Reg.Y_BASE, _PAIR_RECORD, layout.error_pairs[layer.index])
-            if layer.index in layout.error_rows:
-                flags |= Flag.ROWS
-                p.move(Reg.YR_BASE, _ROW_RECORD, layout.error_rows[layer.index])
-            p.move(Reg.S_BASE, _PAIR_RECORD, layout.error_pairs[last.index])
-            p.tensor(Op.MVR, flags, p=last.outputs, q=layer.outputs, b_base=layer.bias,
-                     v_base=layout.registers[last.index] + layout.register_offset[layer.index],
-                     v_stride=layout.register_tiles[last.index],
-                     shift=network.scales.collect(layer.index), shift2=0)
-
-    def _derivatives(self, p: Program, layer: Layer, flags: Flag) -> None:
-        """Registers of the neurons of ``layer``, for the sample whose records are walked over."""
-        layout, options = self.layout, self.network.options
-        deep, tiles = layout.register_tiles[layer.index - 1], layout.register_tiles[layer.index]
-        shift, shift2 = self.network.scales.registers(layer.index)
-        p.set(p=layer.p, q=layer.q, m_base=layer.word, yr_stride=tiles, tiles=deep, shift=shift,
-              shift2=shift2)
-        if layer is self.network.layers[-1]:
-            p.move(Reg.YR_BASE, _REGISTER_RECORD, layout.registers[layer.index])
-        else:
-            p.set(yr_base=layout.registers[layer.index])
-        sigmoid = options.activation == "sigmoid"
-        p.move(Reg.V_BASE, _ROW_RECORD,
-               (layout.slope_rows if sigmoid else layout.activation_rows)[layer.index - 1])
-        selection = flags
-        flags |= Flag.SIGMOID if sigmoid else _NO_FLAGS
-        is_output = layer is self.network.layers[-1]
-        # A neuron without a slope hands nothing on, an output without an error changes nothing.
-        flags |= Flag.LIVE
-        selection |= Flag.LIVE
-        p.move(Reg.S_BASE, _PAIR_RECORD, layout.error_pairs[layer.index] if is_output
-               else layout.activation_pairs[layer.index])
-        if deep:
-            p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[layer.index - 1])
-            p.set(r_base=layout.registers[layer.index - 1], r_stride=deep)
-        p.tensor(Op.DRV, flags)
-        keep = options.output_registers if is_output else options.registers
-        ids = sum(below.outputs for below in self.network.layers[:layer.index])
-        if keep and keep < ids:
-            p.tensor(Op.SEL, selection, k=keep, tiles=tiles)
-
-    def _lists(self, p: Program) -> None:
-        """Weight registers: sample by sample, the lists of all layers up to the outputs."""
-        layout, network, options = self.layout, self.network, self.network.options
-        last = network.layers[-1]
-        assert options.banks is not None
-        # Nothing is made for samples and neurons that learn nothing.
-        p.set(**{_SAMPLES.name: 0, _PAIR_RECORD.name: 0, _LIST_RECORD.name: 0})
-        p.move(_SAMPLE_INPUT, _INPUT_PAIRS)
-        sample, done = p.here(), Label()
-        p.jump_if_no_error(_SAMPLES, done)
-        for index, entry in layout.own_lists.items():
-            layer, flags = network.layers[index], _NO_FLAGS
-            p.set(m_base=layer.word, p=layer.p, q=layer.q, l_base=entry,
-                  k=options.banks[options.bank(index)])
-            if index == 0:
-                flags |= Flag.INPUT
-                p.move(Reg.S_BASE, _SAMPLE_INPUT)
-            else:
-                p.move(Reg.S_BASE, _PAIR_RECORD, layout.activation_pairs[index - 1])
-            p.tensor(Op.SRT, flags)
-        for (index, bank), entry in sorted(layout.lists.items()):
-            layer, below = network.layers[index], network.layers[index - 1]
-            own, shared, lists = layout.list_sources(index, bank)
-            shifts = network.scales.topers(index, bank, lists)
-            flags = Flag.LIVE
-            if options.activation == "sigmoid":
-                flags |= Flag.SIGMOID
-            p.set(m_base=layer.word, p=layer.p, q=layer.q, k=options.banks[bank], shift=shifts[0])
-            p.move(Reg.G_BASE, _PAIR_RECORD, layout.activation_pairs[below.index])
-            p.move(Reg.S_BASE, _PAIR_RECORD, layout.error_pairs[index] if layer is last
-                   else layout.activation_pairs[index])
-            if own:
-                flags |= Flag.OWN
-                p.set(f_base=layout.own_lists[index], e_shift=shifts[3],
-                      f_stride=options.banks[options.bank(index)])
-            if shared:
-                flags |= Flag.SHARED
-                p.set(v_base=layout.own_lists[index - 1], b_shift=shifts[2],
-                      v_stride=options.banks[options.bank(index - 1)])
-            if lists:
-                flags |= Flag.LISTS
-                p.set(r_base=layout.lists[index - 1, bank], shift2=shifts[1],
-                      r_stride=options.banks[bank])
-            if layer is last:
-                p.move(Reg.L_BASE, _LIST_RECORD, entry)
-            else:
-                p.set(l_base=entry)
-            p.tensor(Op.TOP, flags)
-        p.mark(done)
-        p.add(_PAIR_RECORD, layout.pair_record)
-        p.add(_LIST_RECORD, layout.list_record)
-        p.add(_SAMPLE_INPUT, 4 * layout.sample_beats)
-        p.next_sample(_SAMPLES, _COUNT, sample)
-
-    def _scatter(self, p: Program, rate: Rate) -> None:
-        """Weight registers: updates of all weights that the outputs' registers name."""
-        layout, network, options = self.layout, self.network, self.network.options
-        last = network.layers[-1]
-        assert options.banks is not None
-        p.set(p=last.outputs, s_base=layout.error_pairs[last.index], s_stride=layout.pair_record,
-              r_stride=layout.list_record)
-        for bank, keep in enumerate(options.banks):
-            if (last.index, bank) in layout.lists:
-                p.tensor(Op.SCT, _RULES[options.update].value, k=keep,
-                         l_base=layout.lists[last.index, bank],
-                         shift=network.scales.scatter(last.index, bank, rate))
-
     def _skip(self, p: Program, threshold: int, go_on: Label) -> None:
         """Event-driven learning: a batch whose output errors are all small ends here, counted."""
         learn, last = Label(), self.network.layers[-1]
-        p.set(**{_THRESHOLD.name: threshold})
-        p.jump_unless_less(Reg.MAX_ERROR, _THRESHOLD, learn)
+        p.set(**{THRESHOLD.name: threshold})
+        p.jump_unless_less(Reg.MAX_ERROR, THRESHOLD, learn)
         p.add(Reg.REPORT, 1)
         # The output errors are in the bias gradients: a step of nothing clears them.
         p.tensor(Op.BUP, p=last.outputs, b_base=last.bias, shift=SHIFT_MAX)
@@ -579,13 +427,13 @@ class Compiled:
                 p.tensor(Op.BUP, p=layer.outputs, b_base=layer.bias,
                          shift=network.scales.bias_update(layer.index, rate))
             return
-        self._weights(p, layer, rate, _NO_FLAGS)
+        self._weights(p, layer, rate, NO_FLAGS)
         self._biases(p, layer, rate)
 
     def _weights(self, p: Program, layer: Layer, rate: Rate, flags: Flag) -> None:
         """The update of a layer's weights."""
         layout, network = self.layout, self.network
-        flags |= _RULES[network.options.update].value
+        flags |= RULES[network.options.update].value
         if (network.options.batch > 1 and layer.p > _FEW
                 and network.options.algorithm not in _SELDOM_SURE):
             # Samples without an error are passed over.
@@ -593,7 +441,7 @@ class Compiled:
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
               shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
         if layer.input_major:
-            flags |= self._scalars(p, layer, _LAST_INPUT if self._early else _INPUT_PAIRS)
+            flags |= self._scalars(p, layer, LAST_INPUT if self._early else INPUT_PAIRS)
             p.set(v_base=layout.error_rows[layer.index])
         else:
             p.set(s_base=layout.error_pairs[layer.index], s_stride=layout.pair_record,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -79,7 +79,8 @@ class Issue(wiring.Component):
     MVA, and UPD where :func:`tangente.golden.flow.scanned_update` says so, leave out what is zero:
     their micro-operations come from a :class:`Scanner`, with the pair of scalars. OWN with
     Flag.LIVE likewise leaves out neurons whose activation is zero, and DEEP those below. With
-    Flag.WANTED UPD, MVA and MVD, of 32 samples at most, leave out those that are not ``erring``.
+    Flag.WANTED UPD, MVA, MVD and MVR, of 32 samples at most, leave out those that are not
+    ``erring``.
 
     Members
     -------
@@ -142,7 +143,7 @@ class Issue(wiring.Component):
         m.d.comb += pairs.eq((job.p + 1) >> 1)
 
         self._wanted, self._listing = Signal(), Signal()
-        # MVD's next sample, of those that are listed.
+        # MVD's or MVR's next sample, of those that are listed.
         self._number = Signal(range(SCANNED_SAMPLES))
         m.submodules.scanner = self._scanner = scanner = Scanner(config)
         self._words = Signal(range(LIVE_MAX // 2 + 1))
@@ -157,7 +158,7 @@ class Issue(wiring.Component):
             for k, loops in {
                 Kind.MVA: (job.count, tiles, pairs),
                 Kind.MVD: (scanner.count, pairs, tiles),
-                Kind.MVR: (job.count, tiles, job.p),
+                Kind.MVR: (scanner.count, tiles, job.p),
                 Kind.UPD: (pairs, tiles, job.count),
                 Kind.OWN: (pairs, tiles, Const(1)),
                 Kind.DEEP: (Mux(job.flags.live, self._words, pairs), job.tiles,
@@ -171,7 +172,7 @@ class Issue(wiring.Component):
 
         # A step that is not stopped by a fault or a reset: after these it does not matter where the
         # loops are, so that their registers need not wait for the check of addresses.
-        restart, advance, step = Signal(), Signal(), Signal()
+        restart, advance, sound, step = Signal(), Signal(), Signal(), Signal()
         m.submodules.weight = weight = AddressGenerator()
         m.submodules.row = row = AddressGenerator()
         m.submodules.scalar = scalar = AddressGenerator(_BITS + 1)
@@ -197,6 +198,11 @@ class Issue(wiring.Component):
                 m.d.comb += [row.a.eq(job.r_stride), row.b.eq(1), row.c.eq(job.v_stride),
                              scalar.a.eq(twice),
                              scalar.c.eq(1)]
+                with m.If(self._wanted):
+                    m.d.comb += [row.base.eq(scanner.listed_vector), row.listed.eq(1),
+                                 row.a.eq(scanner.listed_vector), scalar.listed.eq(1),
+                                 scalar.base.eq(Cat(Const(0, 1), scanner.listed_pair)),
+                                 scalar.a.eq(Cat(Const(0, 1), scanner.listed_pair))]
             with m.Case(Kind.UPD):
                 m.d.comb += [weight.a.eq(tiles), weight.b.eq(1), row.b.eq(1),
                              row.c.eq(job.v_stride), scalar.a.eq(2), scalar.c.eq(twice)]
@@ -223,12 +229,14 @@ class Issue(wiring.Component):
         m.d.comb += bad.eq((is_kind[Kind.MVD] | is_kind[Kind.MVR] | is_kind[Kind.UPD])
                            & (weight_bad | row_bad | scalar_bad))
 
-        last, wait, spaced = Signal(), Signal(), Signal()
+        last, held, wait, over, spaced = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             last.eq(end_inner),
             # After its last product a sum that is drained is folded.
-            wait.eq(last & (drained & ~self.drain_ready | is_kind[Kind.MVD] & ~self.credit
-                            | summed_by_lane_unit & ~spaced) | drained & ~spaced),
+            held.eq(drained & (~self.drain_ready | ~spaced) | is_kind[Kind.MVD] & ~self.credit
+                    | summed_by_lane_unit & ~spaced),
+            wait.eq(last & held | drained & ~spaced),
+            over.eq(end_inner & end_middle & end_outer & ~held),
         ]
         running, dense = Signal(), Signal(Uop)
         scalar_now = Signal(signed(config.element_bits), reset_less=True)
@@ -238,7 +246,7 @@ class Issue(wiring.Component):
         m.d.comb += self.pair.eq(Mux(is_kind[Kind.DEEP], Cat(scalar_now, scalar_now),
                                      scanner.pair))
         m.d.comb += scanner.hold.eq(Mux(scanner.update, ~spaced, ~self.drain_ready))
-        beyond = self._elaborate_check(m, is_kind, tiles, pairs, begin)
+        beyond = self._elaborate_check(m, is_kind, tiles, pairs, begin, running & bad)
         with m.If(beyond):
             m.d.sync += [self.fault.eq(1), scanning.eq(0), running.eq(0)]
         m.d.comb += scanner.reset_job.eq(self.reset_job | beyond)
@@ -256,7 +264,7 @@ class Issue(wiring.Component):
                                     (rest + 1) >> 1, lanes // 2)),
             self.take_credit.eq(step & last & is_kind[Kind.MVD]),
             advance.eq(running & ~wait),
-            step.eq(advance & ~bad & ~beyond & ~self.reset_job),
+            sound.eq(~bad & ~beyond & ~self.reset_job), step.eq(advance & sound),
         ]
         with m.If(running & bad):
             m.d.sync += [running.eq(0), self.fault.eq(1)]
@@ -282,8 +290,6 @@ class Issue(wiring.Component):
                 with m.If(end_middle):
                     m.d.sync += [middle.eq(0), outer.eq(outer + 1),
                                  self._number.eq(self._number + 1)]
-                    with m.If(end_outer):
-                        m.d.sync += [running.eq(0), self.done.eq(step)]
 
         # A scanned micro-operation stands two cycles after its step.
         scanned_pairs = delay(m, self.drain_pairs, STEP_TO_UOP, "scanned_pairs")
@@ -331,7 +337,7 @@ class Issue(wiring.Component):
                     m.next = "IDLE"
             with m.State("RUN"):
                 with m.If(self._listing & scanner.listed):
-                    # MVD begins.
+                    # MVD or MVR begins.
                     m.d.comb += restart.eq(1)
                     m.d.sync += [scanning.eq(0), running.eq((scanner.count != 0) & ~beyond),
                                  self._number.eq(1)]
@@ -339,6 +345,8 @@ class Issue(wiring.Component):
                     m.next = "IDLE"
         with m.If(scanner.nothing & ~beyond):
             m.d.sync += [scanning.eq(0), self.done.eq(1)]
+        with m.If(running & over):
+            m.d.sync += [running.eq(0), self.done.eq(sound)]
         with m.If(self.reset_job):
             m.d.sync += [running.eq(0), scanning.eq(0), dense.valid.eq(0), self.done.eq(0)]
         return m
@@ -346,22 +354,23 @@ class Issue(wiring.Component):
     def _elaborate_scanner(self, m: Module, is_kind, tiles, pairs, begin) -> Scanner:
         job, scanner = self.job, self._scanner
         self._scanned = Signal()
-        own, below = is_kind[Kind.OWN], self._below
+        own, below, mvr = is_kind[Kind.OWN], self._below, is_kind[Kind.MVR]
         few = job.count <= SCANNED_SAMPLES
         alike = (job.count == 1) | (job.s_stride[:3] == 0)
         m.d.sync += self._scanned.eq(
             is_kind[Kind.MVA] | own & job.flags.live
             | is_kind[Kind.UPD] & alike & few)
         m.d.sync += [self._wanted.eq(job.flags.wanted & few),
-                     self._listing.eq(is_kind[Kind.MVD] & job.flags.wanted & few)]
+                     self._listing.eq((is_kind[Kind.MVD] | mvr) & job.flags.wanted & few)]
         m.d.comb += [
             scanner.start.eq(begin & (self._scanned | self._listing)),
-            scanner.update.eq(~is_kind[Kind.MVA]),
+            scanner.update.eq(~is_kind[Kind.MVA] & ~mvr),
             scanner.dense.eq(self._listing), scanner.number.eq(self._number),
             scanner.base.eq(job.s_base), scanner.stride.eq(job.s_stride),
             scanner.pairs.eq(pairs), scanner.samples.eq(Mux(own, 1, job.count)),
             scanner.tiles.eq(tiles), scanner.weight_base.eq(job.m_base),
-            scanner.vector_base.eq(job.v_base), scanner.vector_stride.eq(job.v_stride),
+            scanner.vector_base.eq(job.v_base),
+            scanner.vector_stride.eq(self._sample_rows(is_kind)),
             scanner.row_data.eq(self.group_data),
             scanner.wanted.eq(self._wanted),
             self.sample.eq(scanner.sample), scanner.erring.eq(self.erring),
@@ -373,11 +382,18 @@ class Issue(wiring.Component):
         ]
         return scanner
 
-    def _elaborate_check(self, m: Module, is_kind, tiles, pairs, begin) -> Signal:
-        """Whether the last address of a kind is beyond its memory, one product after the other."""
+    def _sample_rows(self, is_kind) -> Value:
+        """Rows between samples."""
+        return Mux(is_kind[Kind.MVR], self.job.r_stride, self.job.v_stride)
+
+    def _elaborate_check(self, m: Module, is_kind, tiles, pairs, begin, found) -> Signal:
+        """Whether the last address of a kind is beyond its memory, one product after the other.
+
+        No longer asked once a micro-operation's address has been ``found`` to be.
+        """
         job, config = self.job, self.config
-        own, mva = is_kind[Kind.OWN], is_kind[Kind.MVA]
-        listing = self._listing
+        own, mva, mvr = is_kind[Kind.OWN], is_kind[Kind.MVA], is_kind[Kind.MVR]
+        listing = self._listing & ~mvr
         others = own & (job.tiles != 0)
         more = Mux(own, 0, job.count - 1)[:12]
         pairs_below = (job.q + 1)[1:]
@@ -388,7 +404,7 @@ class Issue(wiring.Component):
              Mux(listing | own & ~job.flags.live, 0, job.s_base + pairs),
              Mux(job.flags.input, config.input_beats * 4, config.pairs)),
             # MVA has no rows.
-            (Mux(mva, 0, more), job.v_stride, Mux(mva, 0, job.v_base + tiles),
+            (Mux(mva, 0, more), self._sample_rows(is_kind), Mux(mva, 0, job.v_base + tiles),
              Const(config.rows)),
             (Mux(own, neurons - 1, 0)[:12], job.yr_stride,
              Mux(own, job.yr_base + job.tiles + tiles, 0), Const(config.rows)),
@@ -401,15 +417,17 @@ class Issue(wiring.Component):
         one, other = Signal(12, reset_less=True), Signal(16, reset_less=True)
         added, limit = Signal(18, reset_less=True), Signal(18, reset_less=True)
         product = Signal(28, reset_less=True)
-        m.d.sync += [check.eq(Cat(begin & (self._scanned | listing | own), check)),
+        m.d.sync += [check.eq(Cat(begin & (self._scanned | self._listing | own), check)),
                      product.eq(one * other)]
         later = delay(m, Cat(added, limit), 1, "bound")
         for step, (first, second, plus, end) in enumerate(factors):
             with m.If(begin if step == 0 else check[step - 1]):
                 m.d.sync += [one.eq(first), other.eq(second), added.eq(plus), limit.eq(end)]
         beyond = Signal()
-        m.d.comb += beyond.eq(check[1:].any() & (product + later[:18] > later[18:]))
-        with m.If(self.reset_job | beyond):
+        # MVR has no weights.
+        looks = (check[1] & ~mvr) | check[2:].any()
+        m.d.comb += beyond.eq(looks & (product + later[:18] > later[18:]))
+        with m.If(self.reset_job | beyond | found):
             m.d.sync += check.eq(0)
         return beyond
 

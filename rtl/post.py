@@ -11,7 +11,7 @@ Ready errors (of LOSS) enter at stage 12, as activations do. BUP passes from sta
 gradient stands for a sum, 2^8 for the slope, and the bias less the result is saturated at 14.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -338,7 +338,10 @@ class PostProcessor(wiring.Component):
             slope.activation.eq(self.slope_read_data.word_select(lane, bits)),
             slope.sigmoid.eq(is_["sigmoid"]),
         ]
-        m.d.sync += factor.eq(Mux(is_["slope"], slope.slope, Cat(~is_["bup"], is_["bup"] << 7)))
+        # Gates, not a multiplexer: its zeros would become resets of some bits only, and the
+        # register none of the DSP48E1's.
+        one = Cat(~is_["slope"] & ~is_["bup"], Const(0, 7), ~is_["slope"] & is_["bup"])
+        m.d.sync += factor.eq(slope.slope & is_["slope"].replicate(len(factor)) | one)
         product = register(signed(_PRODUCT_BITS), "product")
         rounded = register(signed(_PRODUCT_BITS + 1), "rounded")
         m.d.sync += [product.eq(t * factor), rounded.eq(product + self._product_half)]

@@ -1,6 +1,6 @@
 """The scanner: finds the pairs of scalars that are not zero, for products (MVA) and updates (UPD).
 
-It lists the samples that have errors, too, for these and for MVD.
+It lists the samples that have errors, too, for these and for MVD and MVR.
 
 Scalars are read a *group* of eight pairs a cycle, aligned; what is zero costs no multiplication.
 
@@ -68,12 +68,13 @@ class Scanner(wiring.Component):
     wanted : In. Leave out samples that are not ``erring``, of 32 at most: it takes COUNT + 1 cycles
         to list the others.
     sample : Out, 5; erring : In. That sample has errors, in the same cycle.
-    dense : In. Only list them, for loops that are another's: MVD.
+    dense : In. Only list them, for loops that are another's: MVD, MVR.
     listed, count : Out, 1 and 12. The list is complete (pulse), of so many samples; without
         ``wanted``, COUNT.
-    number : In, 5; listed_vector : Out, 18. With ``dense``: the first row of that sample of the
-        list, in the same cycle.
-    nothing : Out. MVA, MVD: no sample is left; the job is over (pulse, the cycle after ``listed``).
+    number : In, 5; listed_vector, listed_pair : Out, 18 and 16. With ``dense``: the first row, and
+        unless ``update`` the first pair, of that sample of the list, in the same cycle.
+    nothing : Out. MVA, MVD, MVR: no sample is left; the job is over (pulse, the cycle after
+        ``listed``).
     hold : In. Do not end a sum in this cycle.
     step, last, last_tile : Out. A micro-operation is issued; it ends a sum, of the last tile.
     waits : Out. The end of a sum is held back.
@@ -97,6 +98,7 @@ class Scanner(wiring.Component):
             "wanted": In(1), "sample": Out(range(SCANNED_SAMPLES)), "erring": In(1),
             "dense": In(1), "listed": Out(1), "count": Out(12), "nothing": Out(1),
             "number": In(range(SCANNED_SAMPLES)), "listed_vector": Out(_ADDRESS),
+            "listed_pair": Out(16),
             "hold": In(1),
             "waits": Out(1), "step": Out(1), "last": Out(1), "last_tile": Out(1),
             "valid": Out(1), "weight": Out(_ADDRESS), "vector": Out(_ADDRESS), "pair": Out(bits),
@@ -169,7 +171,8 @@ class Scanner(wiring.Component):
         # The next of the listed samples.
         listed_row = Signal(16)
         m.d.comb += [
-            offset.addr.eq(Mux(opens, 0, next_sample)),
+            offset.addr.eq(Mux(self.dense, self.number, Mux(opens, 0, next_sample))),
+            self.listed_pair.eq(offset.data),
             listed_row.eq(group + (last_sample & ~opens) + (offset.data >> 3)),
         ]
         with m.If(self.start):
@@ -250,8 +253,8 @@ class Scanner(wiring.Component):
     def _elaborate_list(self, m: Module):
         """The samples that have errors: how many, where their pairs are, and a pulse.
 
-        Of UPD from the first sample on, of MVA from the beginning of the memory. The rows of their
-        vectors are listed as well.
+        Of UPD from the first sample on, of MVA and MVR from the beginning of the memory. The rows
+        of their vectors are listed as well.
         """
         listing, opens = Signal(), Signal()
         number, listed = Signal(12), Signal(range(SCANNED_SAMPLES + 1))

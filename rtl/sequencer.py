@@ -1,7 +1,9 @@
 """The sequencer: fetches instructions, keeps the registers, starts tensor units and transfers.
 
-Four cycles an instruction (fetch, read, check, execute), beside the tensor instruction that runs. A
-tensor instruction waits in execute until the one before is over.
+Beside the tensor instruction that runs, a scalar instruction takes two cycles (read, execute), any
+other three (read, check, execute): the word after it is read meanwhile. Where the next word is not
+that one, behind a branch that is taken, it is fetched in a cycle of its own. A tensor instruction
+waits in execute until the one before is over.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from ..golden.isa import (
     Reg,
     Space,
 )
-from ..golden.state import LOADABLE, STORABLE, beats_per_unit, depth
+from ..golden.state import LOADABLE, STORABLE, depth
 from .control import ProgramWrite
 from .descriptor import WIDTHS, Descriptor
 from .transfer import TransferCommand
@@ -43,7 +45,8 @@ class State(enum.Enum, shape=3):
     READ = 2
     CHECK = 3
     EXECUTE = 4
-    HALT = 5
+    QUICK = 5  # execute, without a check
+    HALT = 6
 
 
 class Sequencer(wiring.Component):
@@ -91,9 +94,12 @@ class Sequencer(wiring.Component):
         config = self.config
         m.submodules.memory = ram = memory.Memory(shape=32, depth=config.program_words, init=[])
         write, read = ram.write_port(), ram.read_port()
-        pc = Signal(20)
+        # The word that is executed, and the one after it.
+        pc, ahead = Signal(20), Signal(20)
+        fetching = Signal()
         m.d.comb += [write.addr.eq(self.program.address), write.data.eq(self.program.data),
-                     write.en.eq(self.program.enable), read.addr.eq(pc)]
+                     write.en.eq(self.program.enable),
+                     read.addr.eq(Mux(fetching, pc, ahead))]
 
         registers = {reg: Signal(REGISTER_BITS, name=reg.name.lower()) for reg in Reg
                      if reg is not Reg.MAX_ERROR}
@@ -108,8 +114,7 @@ class Sequencer(wiring.Component):
         a, b = Signal(REGISTER_BITS), Signal(REGISTER_BITS)
         legal_rd, legal_rs = Signal(), Signal()
         result, writes = Signal(REGISTER_BITS), Signal()
-        next_pc = Signal(20)
-        m.d.comb += next_pc.eq(pc + 1)
+        target, taken = Signal(20), Signal()
 
         stopping, bus_error = Signal(), Signal(8)
         with m.If(self.stop & self.running):
@@ -160,6 +165,21 @@ class Sequencer(wiring.Component):
 
         m.d.comb += [self.engine_op.eq(op), self.pc.eq(pc)]
         state = self.state = Signal(State)
+
+        def go_on(held=0):
+            """The instruction is over: the next word is there, or must be fetched."""
+            with m.If(taken):
+                m.d.sync += pc.eq(target)
+            with m.Else():
+                m.d.sync += [pc.eq(ahead), ahead.eq(ahead + 1)]
+            with m.If(taken | held):
+                m.d.sync += state.eq(State.FETCH)
+            with m.Else():
+                m.d.sync += state.eq(State.READ)
+
+        ends = self.ends = stopping | (bus_error != 0) | (pc >= config.program_words)
+        m.d.comb += fetching.eq((state == State.IDLE) | (state == State.FETCH))
+        self._elaborate_scalar(m, op, imm, a, b, result, writes, target, taken)
         with m.Switch(state):
             with m.Case(State.IDLE):
                 with m.If(self.start & ~self.resetting):
@@ -169,7 +189,8 @@ class Sequencer(wiring.Component):
                                  synchronous.eq(self.transfer_busy)]
                     m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
-                with m.If(stopping | (bus_error != 0) | (pc >= config.program_words)):
+                m.d.sync += ahead.eq(pc + 1)
+                with m.If(ends):
                     halt(Mux(stopping, Cause.STOPPED, Mux(bus_error != 0, bus_error, Cause.PC)))
                 with m.Elif(synchronous & self.transfer_busy):
                     m.d.comb += self.waiting.eq(1)
@@ -183,15 +204,23 @@ class Sequencer(wiring.Component):
                     legal_rd.eq(exists[word[20:26]] & (word[20:26] != Reg.MAX_ERROR)),
                     legal_rs.eq(exists[word[:6]]),
                 ]
-                m.d.sync += state.eq(State.CHECK)
+                with m.If(ends):
+                    m.d.sync += state.eq(State.FETCH)
+                with m.Elif(self._quick(word, exists)):
+                    m.d.sync += state.eq(State.QUICK)
+                with m.Else():
+                    m.d.sync += state.eq(State.CHECK)
             with m.Case(State.CHECK):
                 # a and b may be stale for MAX_ERROR only; see reads_max_error.
                 with m.If(reads_max_error):
                     m.d.sync += [a.eq(bank[rd]), b.eq(bank[rs])]
                 with m.If(Mux(op == Op.BZE, ~self.post_busy, ~reads_max_error | ~self.engine_busy)):
                     m.d.sync += state.eq(State.EXECUTE)
+            with m.Case(State.QUICK):
+                m.d.comb += advance.eq(1)
+                go_on()
             with m.Case(State.EXECUTE):
-                self._elaborate_scalar(m, op, imm, a, b, result, writes, next_pc)
+                holds = Signal()
                 with m.If(kind["scalar"]):
                     m.d.comb += advance.eq(1)
                 with m.Elif(kind["tensor"]):
@@ -209,9 +238,9 @@ class Sequencer(wiring.Component):
                     with m.Elif(command_ready):
                         m.d.comb += self.command.valid.eq(1)
                         with m.If(self.command.ready):
-                            m.d.comb += advance.eq(1)
-                            m.d.sync += synchronous.eq((op == Op.STORE)
-                                                       | (imm[:15] > Space.TARGET))
+                            m.d.comb += [advance.eq(1), holds.eq((op == Op.STORE)
+                                                                 | (imm[:15] > Space.TARGET))]
+                            m.d.sync += synchronous.eq(holds)
                     with m.Elif(self.transfer_busy):
                         m.d.comb += self.waiting.eq(1)
                 with m.Elif(kind["wait"]):
@@ -227,8 +256,7 @@ class Sequencer(wiring.Component):
                 with m.Else():
                     halt(Cause.ILLEGAL)
                 with m.If(advance):
-                    m.d.sync += pc.eq(next_pc)
-                    m.d.sync += state.eq(State.FETCH)
+                    go_on(holds)
             with m.Case(State.HALT):
                 # The units are reset until nothing of a faulty job is under way.
                 m.d.comb += self.reset_job.eq(1)
@@ -267,7 +295,16 @@ class Sequencer(wiring.Component):
         m.d.comb += self.job.flags.as_value().eq(imm)
         return m
 
-    def _elaborate_scalar(self, m: Module, op, imm, a, b, result, writes, next_pc) -> None:
+    @staticmethod
+    def _quick(word, exists) -> Value:
+        """Whether an instruction is scalar and legal, and waits for nothing."""
+        op, rd, rs = word[26:], word[20:26], word[:6]
+        legal_rd = exists[rd] & (rd != Reg.MAX_ERROR)
+        legal_rs = exists[rs] & (rs != Reg.MAX_ERROR)
+        return (op.matches(Op.SET, Op.SETH, Op.ADD, Op.DBNZ) & legal_rd
+                | op.matches(Op.MOV, Op.XOR, Op.BLT) & legal_rd & legal_rs | (op == Op.JMP))
+
+    def _elaborate_scalar(self, m: Module, op, imm, a, b, result, writes, target, taken) -> None:
         with m.Switch(op):
             with m.Case(Op.SET):
                 m.d.comb += [result.eq(imm), writes.eq(1)]
@@ -281,17 +318,14 @@ class Sequencer(wiring.Component):
                 m.d.comb += [result.eq(a ^ b), writes.eq(1)]
             with m.Case(Op.DBNZ):
                 m.d.comb += [result.eq(a - 1), writes.eq(1)]
-                with m.If(a != 1):
-                    m.d.comb += next_pc.eq(imm)
+                m.d.comb += [target.eq(imm), taken.eq(a != 1)]
             with m.Case(Op.JMP):
-                m.d.comb += next_pc.eq(imm)
+                m.d.comb += [target.eq(imm), taken.eq(1)]
             with m.Case(Op.BZE):
-                m.d.comb += self.sample.eq(a)
-                with m.If(~self.erring & (a < ERROR_SAMPLES)):
-                    m.d.comb += next_pc.eq(imm)
+                m.d.comb += [self.sample.eq(a), target.eq(imm),
+                             taken.eq(~self.erring & (a < ERROR_SAMPLES))]
             with m.Case(Op.BLT):
-                with m.If(a < b):
-                    m.d.comb += next_pc.eq(imm[6:])
+                m.d.comb += [target.eq(imm[6:]), taken.eq(a < b)]
 
     def _elaborate_checks(self, m: Module, op, imm):
         """Whether a tensor instruction is refused, and the cause, a cycle later."""
@@ -372,31 +406,31 @@ class Sequencer(wiring.Component):
         """Fills ``command``; whether it is refused, the cause, and that it may go."""
         registers, config = self.registers, self.config
         length, local = registers[Reg.LENGTH], registers[Reg.LOCAL]
-        beats, limit, legal = Signal(24), Signal(18), Signal()
+        limit, legal, whole = Signal(18), Signal(), Signal()
         beside = (imm & Flag.BESIDE).any()
-        m.d.comb += beats.eq(length)
         for space in Space:
             with m.If((imm & (0xFFFFF ^ Flag.BESIDE)) == space):
-                per_unit = beats_per_unit(space, config)
                 m.d.comb += [limit.eq(depth(space, config)),
-                             beats.eq(length[:16] * per_unit),
+                             whole.eq(space is Space.WEIGHT),
                              legal.eq(Mux(op == Op.LOAD, (space in LOADABLE)
                                           & (~beside | (space <= Space.TARGET)),
                                           (space in STORABLE) & ~beside))]
         fits = (length != 0) & (length[16:] == 0) & (local[16:] == 0)
         refused, cause = Signal(), Signal(8)
-        beats_now = Signal(24)
+        # A multiplier's two registers: LENGTH has stood for two cycles when the command goes.
+        weight_beats, weight_beats_now, whole_now = Signal(24), Signal(24), Signal()
         m.d.sync += [
+            weight_beats.eq(length[:16] * config.beats_per_word),
+            weight_beats_now.eq(weight_beats), whole_now.eq(whole),
             refused.eq(~legal | ~fits | (local[:16] + length[:16] > limit)),
             cause.eq(Mux(~legal, Cause.ILLEGAL, Mux(~fits, Cause.OPERAND, Cause.ADDRESS))),
-            beats_now.eq(beats),
         ]
         m.d.comb += [
             self.command.payload.store.eq(op == Op.STORE),
             self.command.payload.space.eq(imm),
             self.command.payload.ddr.eq(self.ddr_base + (registers[Reg.DDR] << 3)),
             self.command.payload.local.eq(local),
-            self.command.payload.length.eq(beats_now),
+            self.command.payload.length.eq(Mux(whole_now, weight_beats_now, length)),
         ]
         free = Signal()
         # What an instruction before it still reads must not be overwritten.

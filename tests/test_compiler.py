@@ -187,6 +187,17 @@ def test_registers_of_one_sample_or_of_all_change_nothing(layers: tuple[int, ...
     np.testing.assert_array_equal(expected[1], other[1])
 
 
+def test_errors_from_registers_of_one_sample_are_always_made() -> None:
+    """Updates read them; those of the whole batch at once leave out what has no errors."""
+    options = Options(preset="tiny", layers=(21, 12, 9, 4), algorithm="dpfm", registers=4, batch=5)
+    for rows, together in ((TINY.rows, 5), (128, 1)):
+        compiled = Compiled(Network(options, dataclasses.replace(TINY, rows=rows)))
+        assert compiled.layout.register_samples == together
+        ran = Trace.of(compiled.training(Chunk(5, 0, 0), Rate(128, 4)), compiled)
+        assert {bool(flags & Flag.WANTED) for op, flags, _ in ran if op is Op.MVR} == {
+            together > 1}
+
+
 @pytest.mark.parametrize(("layers", "left_out"), [
     ((20, 12, 13, 10), True), ((40, 9, 11, 10, 3), True), ((9, 40, 2), True),
     # An update that does not list samples reads all of them.
@@ -194,17 +205,20 @@ def test_registers_of_one_sample_or_of_all_change_nothing(layers: tuple[int, ...
 ], ids=str)
 @pytest.mark.parametrize("batch", [2, 10, 32])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_hidden_errors_of_samples_that_err(layers: tuple[int, ...], left_out: bool, batch: int,
-                                           loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("algorithm", "rows"), [("bp", 2048), ("dpfm", 8192)])
+def test_hidden_errors_of_samples_that_err(
+        layers: tuple[int, ...], left_out: bool, batch: int, loss: str, algorithm: str, rows: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and biases are those of a training that makes the errors of all samples."""
-    config = dataclasses.replace(TINY, input_beats=1024, weight_words=2048, target_beats=256)
-    options = Options(layers=layers, batch=batch, preset="tiny", algorithm="bp", loss=loss, lr=0.2,
-                      bits=8)
+    config = dataclasses.replace(TINY, input_beats=1024, weight_words=2048, target_beats=256,
+                                 rows=rows)
+    options = Options(layers=layers, batch=batch, preset="tiny", algorithm=algorithm, loss=loss,
+                      lr=0.2, bits=8)
     compiled = compile_network(options, config)
     rate = compiled.network.scales.rate(options.lr)
     backward = [flags for op, flags, _ in Trace.of(
         compiled.training(Chunk(3 * batch + 1, 0, 0), rate), compiled)
-        if op in (Op.MVA, Op.MVD) and flags & 3 == Post.DELTA]
+        if op in (Op.MVA, Op.MVD, Op.MVR) and flags & 3 == Post.DELTA]
     assert backward
     assert {bool(flags & Flag.WANTED) for flags in backward} == {left_out}
     # Half the samples are as good as known, so that whole batches are, too.

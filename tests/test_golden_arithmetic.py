@@ -269,7 +269,7 @@ def test_upd_leaves_words_alone_whose_pair_is_zero_in_all_samples(samples: int) 
     assert state.live.tolist() == [[b == samples - 1, False, True] for b in range(samples)]
 
 
-@pytest.mark.parametrize("op", [Op.MVA, Op.MVD], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [Op.MVA, Op.MVD, Op.MVR], ids=lambda op: op.name)
 @pytest.mark.parametrize(("samples", "erring"), [
     (1, [0]), (1, [1]), (4, [0, 1, 0, 1]), (4, [0, 0, 0, 0]), (4, [1, 0]), (33, 33 * [0])])
 def test_products_leave_samples_out(op: Op, samples: int, erring: list[int]) -> None:
@@ -285,7 +285,8 @@ def test_products_leave_samples_out(op: Op, samples: int, erring: list[int]) -> 
             memory[:] = np.random.default_rng(1).integers(-100, 100, memory.shape)
         state.erring = np.array(erring, np.bool_)
         for reg, value in ((Reg.COUNT, samples), (Reg.P, 7), (Reg.Q, 6), (Reg.S_STRIDE, 8),
-                           (Reg.V_STRIDE, 2), (Reg.CODE_BITS, 8), (Reg.SHIFT, 16),
+                           (Reg.V_STRIDE, 2), (Reg.R_STRIDE, 16), (Reg.CODE_BITS, 8),
+                           (Reg.SHIFT, 9 if op is Op.MVR else 16),
                            (Reg.Y_BASE, 2000), (Reg.Y_STRIDE, 5), (Reg.YR_BASE, 1000),
                            (Reg.YR_STRIDE, 3), (Reg.G_BASE, 1000), (Reg.G_STRIDE, 4)):
             r[reg] = value

@@ -24,6 +24,8 @@ from tangente.rtl.uop import Kind
 CONFIG = preset("tiny")
 LANES = CONFIG.lanes
 DRAINED = (Kind.MVA, Kind.MVR)
+#: They may leave samples out, and have loops of their own.
+DENSE = (Kind.MVD, Kind.MVR)
 SUMMED = (Kind.UPD, Kind.OWN, Kind.DEEP)
 DERIVATIVES = (Kind.OWN, Kind.DEEP)
 FIELDS = ("weight", "row", "scalar", "lane", "target", "first", "last", "final", "even", "odd")
@@ -38,7 +40,7 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
         Kind.MVR: (j["count"], tiles, j["p"]), Kind.UPD: (pairs, tiles, j["count"]),
     }[kind]
     result = []
-    samples = made(kind, job) if kind is Kind.MVD else list(range(outer))
+    samples = made(kind, job) if kind in DENSE else list(range(outer))
     for a, b, c in itertools.product(samples, range(middle), range(inner)):
         uop = {"first": int(c == 0), "last": int(c == inner - 1),
                "final": int((a, b, c) == (samples[-1], middle - 1, inner - 1))}
@@ -62,12 +64,23 @@ def loops(kind: Kind, job: dict[str, int]) -> list[dict[str, int]]:
 def is_listed(kind: Kind, job: dict[str, int]) -> bool:
     """Whether samples without errors are left out."""
     return bool(job["wanted"]) and job["count"] <= flow.SCANNED_SAMPLES and (
-        kind in (Kind.MVA, Kind.MVD) or kind is Kind.UPD and is_scanned(kind, job))
+        kind in (Kind.MVA, *DENSE) or kind is Kind.UPD and is_scanned(kind, job))
 
 
 def made(kind: Kind, job: dict[str, int]) -> list[int]:
     """The samples that are not left out."""
     return [b for b in range(job["count"]) if not is_listed(kind, job) or job["erring"] >> b & 1]
+
+
+def is_refused(kind: Kind, job: dict[str, int]) -> bool:
+    """Whether a listed job is over before it begins: by the operands of all samples.
+
+    Of MVD any; of MVR scalars, and the first row of each sample.
+    """
+    tiles = -(-job["q"] // LANES)
+    return any(is_bad(kind, job, uop if kind is Kind.MVD or i % (tiles * job["p"]) % job["p"] == 0
+                      else uop | {"row": 0})
+               for i, uop in enumerate(loops(kind, job | {"wanted": 0})))
 
 
 def is_bad(kind: Kind, job: dict[str, int], uop: dict[str, int]) -> bool:
@@ -229,9 +242,9 @@ class IssueBench(UnitBench):
         result.began = self._now
         credits = 0
         # A scanned micro-operation may stand one cycle after `done`. OWN's addresses are looked at
-        # beside its first rows, the last of them at most six cycles after it is done; MVD's beside
-        # its list of samples.
-        beside = kind is Kind.OWN or kind is Kind.MVD and is_listed(kind, job)
+        # beside its first rows, the last of them at most six cycles after it is done; MVD's and
+        # MVR's beside their list of samples.
+        beside = kind is Kind.OWN or kind in DENSE and is_listed(kind, job)
         after = generator.randint(6, 12) if beside else 1
         for cycle in range(4000):
             free = generator.random() < self._share
@@ -334,9 +347,11 @@ def pairs_of(seed: int) -> Pairs:
 
 def check(kind: Kind, job: dict[str, int], share: float, seed: int,
           stop: int | None = None) -> None:
-    first_bad = next((i for i, uop in enumerate(loops(kind, job | {"wanted": 0}))
-                      if is_bad(kind, job, uop)), None)
+    listed = kind in DENSE and is_listed(kind, job)
     expected = loops(kind, job)
+    first_bad = next((i for i, uop in enumerate(
+        expected if listed else loops(kind, job | {"wanted": 0})) if is_bad(kind, job, uop)), None)
+    refused = listed and is_refused(kind, job)
     memory = pairs_of(seed)
     scans = is_scanned(kind, job)
     if scans:
@@ -348,8 +363,8 @@ def check(kind: Kind, job: dict[str, int], share: float, seed: int,
     match(uops, expected)
     if end == "stopped":
         return
-    assert end == ("done" if first_bad is None else "fault")
-    if first_bad is not None and kind is Kind.MVD and is_listed(kind, job):
+    assert end == ("done" if first_bad is None and not refused else "fault")
+    if refused:
         # At most what is issued until the last address is known to be beyond.
         assert len(uops) <= 2
         return

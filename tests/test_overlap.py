@@ -130,7 +130,7 @@ def test_random_orders(tiny_library: Path, image_seed: int, seed: int,
     equal(tiny_library, Image.random(CONFIG, np.random.default_rng(image_seed)), bodies)
 
 
-_WANTED = st.sampled_from([(op, int(flags | Flag.WANTED)) for op in (Op.MVA, Op.MVD)
+_WANTED = st.sampled_from([(op, int(flags | Flag.WANTED)) for op in (Op.MVA, Op.MVD, Op.MVR)
                            for flags in _RESULTS])
 
 
@@ -153,7 +153,7 @@ def test_samples_that_err(tiny_library: Path, image_seed: int, seed: int,
     equal(tiny_library, image, bodies)
 
 
-@pytest.mark.parametrize("op", [Op.MVA, Op.MVD], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [Op.MVA, Op.MVD, Op.MVR], ids=lambda op: op.name)
 @pytest.mark.parametrize(("wrong", "values"), [
     ([0, 0], {}), ([1, 0], {}), ([0, 1], {}),
     # What is not made is not written beyond a memory; what is made is.
@@ -163,11 +163,17 @@ def test_samples_that_err(tiny_library: Path, image_seed: int, seed: int,
     # Far beyond, and the address is never within again.
     ([1] + 8 * [0] + [1], {"y_stride": 58254}), ([1] + 30 * [0] + [1], {"yr_stride": 65536 // 4}),
     ([1] + 15 * [0] + [1], {"g_stride": 32768}),
+    # The post-processing unit is at the samples between them when the last one's sum comes.
+    ([1] + 30 * [0] + [1], {"p": 1, "q": 1}), ([1] + 30 * [0] + [1, 0], {"p": 1, "q": 1}),
     # Operands are looked at as without the flag.
     ([1, 0], {"m_base": 512 - 14}), ([0, 0], {"m_base": 512 - 14}), ([0], {"m_base": 512 - 14}),
     ([1, 0], {"s_base": 4090, "v_base": 2046}), ([0, 0], {"s_base": 4090, "v_base": 2046}),
     ([0], {"s_base": 4092, "v_base": 2047}), ([1], {"s_base": 4092, "v_base": 2047}),
     ([1] + 16 * [0] + [1], {"s_stride": 65535, "v_stride": 65535}),
+    # Of the rows of a sample's registers the first.
+    ([1, 0], {"r_stride": 2040}), ([1, 0], {"r_stride": 2047}), ([1, 0], {"r_stride": 2048}),
+    ([0, 0], {"r_stride": 2048}), ([0, 1], {"r_stride": 2040}), ([0, 1], {"r_stride": 2024}),
+    ([1] + 16 * [0] + [1], {"r_stride": 65535}), ([1] + 30 * [0] + [1], {"r_stride": 32768}),
 ], ids=str)
 def test_faults_of_samples_that_err(tiny_library: Path, op: Op, wrong: list[int],
                                     values: dict[str, int]) -> None:
@@ -180,7 +186,7 @@ def test_faults_of_samples_that_err(tiny_library: Path, op: Op, wrong: list[int]
                            b_base=0).op(Op.LOSS, Flag.POST0)
     product = Assembler().set(**_VALID | {"count": len(wrong), "p": 9, "q": 9, "y_stride": 20,
                                           "yr_stride": 4, "s_stride": 4, "v_stride": 3,
-                                          "g_stride": 3} | values)
+                                          "g_stride": 3, "r_stride": 30} | values)
     product.op(op, Flag.WANTED | Flag.PAIRS | Flag.ROWS | Post.DELTA | Flag.SLOPE
                | Flag.BIAS_GRADIENT)
     words, size = complete(image, [*sources(), loss.words, product.words])

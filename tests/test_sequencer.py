@@ -474,6 +474,29 @@ def test_bus_errors(op: Op, space: Space, then: Op) -> None:
         assert ran.pc in (where - 1, where, where + 1)
 
 
+def test_a_bus_error_ends_a_program_that_waits_for_nothing() -> None:
+    program = Assembler().set(length=3, local=0, ddr=0).op(Op.LOAD, Space.INPUT)
+    where = len(program.words)
+    for _ in range(300):
+        program.op(Op.ADD, 1)
+    program.op(Op.HALT)
+    for seed in range(4):
+        ran = run_bench(program.words, Recorder(), seed, error=("read", 0))
+        assert ran.cause is Cause.BUS_READ
+        assert where < ran.pc < len(program.words) - 1
+
+
+@pytest.mark.parametrize("op", [Op.SET, Op.WAIT])
+def test_behind_the_last_word(op: Op) -> None:
+    """The instruction memory has no first word behind its last one."""
+    last = CONFIG.program_words - 1
+    words = [encode(Op.JMP, 0, last), *[encode(Op.HALT, 0, 0)] * (last - 1), encode(op, 0, 0)]
+    golden = golden_of(words)
+    ran = run_bench(words, golden, 1)
+    for machine in (golden, ran):
+        assert (machine.cause, machine.pc) == (Cause.PC, CONFIG.program_words)
+
+
 _VALID = {"count": 2, "p": 3, "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1, "length": 3,
           "local": 0, "mantissa": 9}
 

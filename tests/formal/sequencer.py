@@ -55,8 +55,14 @@ def sequencer(config: Config) -> Free:
 
         state, running = dut.state, dut.running
         halting = state == State.HALT
-        # An instruction is over when the next is fetched: EXECUTE to FETCH.
-        over = (state == State.FETCH) & ~after(m, state == State.FETCH, "fetched")
+        # An instruction is over when the next word is read or fetched, behind QUICK or EXECUTE.
+        executes = (state == State.QUICK) | (state == State.EXECUTE)
+        over = (((state == State.READ) | (state == State.FETCH))
+                & after(m, executes, "executed"))
+        # READ goes back to FETCH only to halt there.
+        returned = Signal()
+        m.d.sync += returned.eq((state == State.READ) | returned & (state == State.FETCH))
+        returns = returned & (state == State.FETCH)
         going = running & ~halting & ~over
         stuck = count_while(m, going, _STUCK, "stuck")
         # Every cycle, it goes on or one of them is busy; none begins anew before it is over.
@@ -71,13 +77,19 @@ def sequencer(config: Config) -> Free:
             m.d.comb += [Assert(Mux(age != 0, wait <= age, wait <= _DONE + 1)),
                          Assert(~busy | (age != 0) | (wait == 0) | ~going)]
             waits.append(wait)
-        place = Mux(state == State.FETCH, 0, state.as_value() - State.FETCH.value)
+        # Cycles of an instruction before each of its states.
+        before = {State.FETCH: 0, State.READ: 1, State.CHECK: 2, State.QUICK: 2, State.EXECUTE: 3}
+        place = Signal(2)
+        with m.Switch(state):
+            for at, cycles in before.items():
+                with m.Case(at):
+                    m.d.comb += place.eq(Mux(returns, 2, cycles))
         flushing = count_while(m, halting & ~dut.reset & ~(fault & running), 64,
                                "flushing")
         m.d.comb += [
             # A command is only offered when it is taken: the stream's rules hold.
             Assert(~dut.command.valid | dut.command.ready),
-            Assert(stuck <= _STUCK),
+            Assert(stuck <= _STUCK), Assert(~returns | dut.ends),
             Assert((stuck <= place + sum(waits)) | ~running | halting | over),
             # A fault or a reset ends within one pass of the flush.
             Assert(~halting | (flushing == dut.flush)),
