@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,18 @@ def small() -> data.Dataset:
 def test_digits_are_learnt(settings: dict) -> None:
     result = train(Options(epochs=4, **settings), data.load("digits"))
     assert result.test_accuracy >= 0.91
+
+
+@pytest.mark.parametrize(("settings", "rate"), [
+    ({}, (0.1, 0.5)), ({"batch": 32}, (0.1, 0.5)), ({"bits": 2}, (1.0, 0.5)),
+    ({"bits": 8, "batch": 10}, (0.2, 0.5)),
+    # A sample of a small batch moves the weights as far as one of ten.
+    ({"batch": 1}, (0.01, 0.5)), ({"batch": 5, "activation": "sigmoid"}, (0.5, 0.5)),
+    ({"algorithm": "dpfm", "granularity": "weight", "registers": 16, "batch": 4}, (0.2, 1.0)),
+], ids=str)
+def test_default_rates(settings: dict[str, Any], rate: tuple[float, float]) -> None:
+    options = Options(**settings)
+    assert (options.lr, options.lr_decay) == pytest.approx(rate)
 
 
 def test_equal_seeds_give_equal_bits(small: data.Dataset) -> None:
