@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; `make help` lists the rest.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint typecheck results docs rtl area cycles activity toper learning fuzz mutate clean check-tools
+.PHONY: help setup demo test lint typecheck results docs rtl area cycles activity toper learning study fuzz mutate clean check-tools
 
 PYTHON ?= python3
 VENV := .venv
@@ -84,6 +84,13 @@ toper: check-tools $(VENV)/stamp-dev ## the toper and its relatives measured: do
 
 learning: check-tools $(VENV)/stamp-dev ## banks, rules, lazy offers, skipping: docs/learning.md (half an hour)
 	$(BIN)/python -m tangente.bench.learning
+
+study: check-tools $(VENV)/stamp-dev ## the workshop's experiments: docs/workshop.md, docs/cost.md (a quarter hour)
+	$(BIN)/tangente study workshop --seeds 30 --write docs
+	$(BIN)/tangente study cost --write docs
+	$(BIN)/tangente study figures --out docs
+	$(BIN)/python -m tangente.bench.ladder --write docs
+	$(BIN)/python -m tangente.bench.bound --write docs
 
 fuzz: check-tools $(VENV)/stamp-run ## 100,000 random programs on the RTL against golden (half an hour)
 	$(BIN)/python -m tangente.bench.fuzz

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib
 import json
 import shlex
 import signal
@@ -98,6 +99,9 @@ def _activity(args: argparse.Namespace, options: Options) -> int:
     def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    if args.plot is not None:
+        # Missing, it is missed before minutes of measuring.
+        importlib.import_module("matplotlib")
     measured = activity.measure_activity(options, data.load(options.dataset, args.data),
                                          batches=args.batches, draw=args.plot is not None,
                                          report=progress)

@@ -53,6 +53,7 @@ _PACKAGES = (
     ("ruff", False, "make lint", "dev"),
     ("mypy", False, "make typecheck", "dev"),
     ("matplotlib", False, "plots of the studies", "study"),
+    ("sympy", False, "the ladder's first rung", "study"),
     ("dask", False, "distributed sweeps", "study"),
     ("optuna", False, "searches for settings", "study"),
     ("pynq", False, "running on the board itself", "board"),
