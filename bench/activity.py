@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tangente.bench.entry import as_program
 from tangente.host.activity import measure_activity, plot
 
 from .cycles import PROGRAMS, options_of, program_dataset
@@ -83,4 +84,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

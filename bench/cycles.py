@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tangente.bench.entry import as_program
 from tangente.host import data
 from tangente.host.compiler import compile_network
 from tangente.host.cycles import predict
@@ -202,4 +203,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

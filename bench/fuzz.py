@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from tangente.bench.entry import as_program
 from tangente.golden import registers
 from tangente.golden.config import Config, preset
 from tangente.golden.isa import (
@@ -450,4 +451,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    as_program(main)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tangente.bench.entry import as_program
 from tangente.golden.isa import Flag, Op, Reg
 from tangente.golden.machine import Machine
 from tangente.host import data
@@ -277,4 +278,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    as_program(main)

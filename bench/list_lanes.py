@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tangente.bench.entry import as_program
 from tangente.boards.synth import synthesise
 from tangente.golden.config import Config, preset
 from tangente.host import data
@@ -124,4 +125,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main)

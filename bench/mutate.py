@@ -29,6 +29,7 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from tangente.bench.entry import as_program
 from tangente.golden import lfsr
 from tangente.golden.config import preset
 from tangente.golden.toper import Toper as GoldenToper
@@ -463,4 +464,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    as_program(main)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tangente.bench.entry import as_program
 from tangente.host import data
 from tangente.host.cycles import measure
 from tangente.host.options import Options
@@ -110,4 +111,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

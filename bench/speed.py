@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tangente.bench.entry import as_program
 from tangente.host import data
 from tangente.host.compiler import compile_network
 from tangente.host.options import Options
@@ -72,4 +73,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

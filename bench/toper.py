@@ -18,6 +18,7 @@ from typing import Any
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
+from tangente.bench.entry import as_program
 from tangente.boards.blocks import Block
 from tangente.boards.synth import measure as synthesise
 from tangente.golden.config import Config, preset
@@ -244,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

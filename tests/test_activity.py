@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,14 @@ def test_the_command(measured: activity.Activity, monkeypatch, capsys, tmp_path:
     assert cli.main(["cycles", "--batches", "0", "--measure"]) == cli.USAGE
     assert capsys.readouterr().err.endswith(
         "tangente: error: --batches must be at least 1, not 0\n")
+
+
+def test_a_plot_needs_matplotlib_before_anything_is_measured(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(activity, "measure_activity",
+                        lambda *args, **named: pytest.fail("measured"))
+    assert cli.main(["cycles", "--measure", "--plot", "step.png"]) == 1
+    assert capsys.readouterr().err == (
+        "tangente: error: import of matplotlib halted; None in sys.modules; `tangente doctor` says "
+        "how to install what is missing\n")
