@@ -7,6 +7,8 @@ are timed for a memory that answers after ``latency`` cycles and then moves one 
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +30,7 @@ _FIRST_STEP = 2       # from start to the first step, less the tiles that are co
 _SLOT_DONE = 17       # from the last step of UPD to free
 _SCANNED_DONE = 18    # likewise if it is scanned
 _FIRST_ACCEPT = 2     # from start to the first pair that could be accepted, or sample left out
+_WRITTEN = 15         # from a pair's acceptance until its write shows
 _EMPTIED = 12         # from the last step of MVA, MVD, MVR until the array is free
 _ROW_DONE = 16        # from the last step of OWN to free
 _DEEP_DONE = 21       # from the last step of DEEP to free
@@ -50,6 +53,32 @@ _FIELDS = {
     Op.BUP: (Reg.P,),
     Op.SRT: (Reg.P, Reg.Q), Op.TOP: (Reg.P, Reg.Q), Op.SCT: (Reg.P,),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Product:
+    """The last product: what of it an MVA beside it meets; cycles as the clock's.
+
+    Members
+    -------
+    accepted : of each pair of results.
+    drained : cycle from which on the drain is free of it.
+    written : whether the pairs are written to pair memory; from ``base`` on, ``stride`` between
+        samples, which are ``samples``, of as many ``pairs``.
+    """
+
+    accepted: npt.NDArray[np.int64]
+    drained: int
+    written: bool
+    base: int
+    stride: int
+    samples: npt.NDArray[np.int64]
+    pairs: int
+
+    def groups(self) -> npt.NDArray[np.int64]:
+        """Of each pair, the group of pair memory that it is written to."""
+        pairs = self.base + self.stride * self.samples[:, None] + np.arange(self.pairs)
+        return pairs.reshape(-1) // flow.GROUP
 
 
 def _levels(lanes: int) -> int:
@@ -77,7 +106,7 @@ class Clock:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._durations: dict[tuple[int, ...], tuple[int, int]] = {}
+        self._durations: dict[tuple[int, ...], tuple[int, int, flow.Flow | None]] = {}
         self.start()
 
     def start(self) -> None:
@@ -85,6 +114,7 @@ class Clock:
         self.now = 0
         self.stalled = self.busy = 0
         self.array_free = self.post_free = self.transfer_free = 0
+        self._product: _Product | None = None
         self.synchronous, self._fetches = False, True
         self.spent: dict[Op, int] = {}
         self.pc, self._last, self._since = 0, -1, 0
@@ -155,15 +185,20 @@ class Clock:
         self.now = max(self.now, (self.post_free if op is Op.BUP else self.array_free) if beside
                        else self.engine_free)
         self._attribute()
-        left = 0
+        # From where it is in the post-processing unit too: a product may begin there later.
+        began, posts = self.now, max(self.now, self.post_free) if op in _PRODUCTS else self.now
+        ahead = self._ahead(began, posts, registers, flags) if posts > began else None
+        way: flow.Flow | None = None
         if op is Op.DRV and live is not None and below is not None:
             left = cycles = self._derivatives(registers, flags, live, below)
-        elif live is not None and (op is Op.MVA or flow.scanned_update(
+        elif ahead is not None or live is not None and (op is Op.MVA or flow.scanned_update(
                 registers[Reg.COUNT], registers[Reg.S_STRIDE])):
-            left, cycles = self._scanned(op, registers, flags, live, wanted)
+            if live is None:
+                live = np.ones((registers[Reg.COUNT], (registers[Reg.P] + 1) // 2), np.bool_)
+            left, cycles, way = self._scanned(op, registers, flags, live, wanted, ahead)
         elif wanted is not None:
             made = self._reduced if op is Op.MVD else self._drained
-            left, cycles = made(registers, flags, wanted)
+            left, cycles, way = made(registers, flags, wanted)
         else:
             if selected is not None:
                 registers = [*registers]
@@ -172,15 +207,46 @@ class Clock:
             known = self._durations.get(key)
             if known is None:
                 known = self._durations[key] = self.duration(op, registers, flags)
-            left, cycles = known[0] + lists, known[1] + lists
-        before = max(self.now + 1, self.engine_free)
+            left, cycles, way = known[0] + lists, known[1] + lists, known[2]
+        before = max(began + 1, self.engine_free)
         if op not in _POST_ONLY:
-            self.array_free = self.now + left
+            self.array_free = began + left
         if op in _POST_ONLY or op in _PRODUCTS:
-            self.post_free = self.now + cycles
-        more = max(0, self.engine_free - before)
+            self.post_free = began + cycles
+            self._product = self._way_of(op, registers, flags, wanted, began, way)
+        # It rests in the cycle that begins the post-processing, if the array is free before.
+        rests = posts > began and self.array_free <= posts
+        more = max(0, self.engine_free - before - rests)
         self.busy += more
         self.spent[op] = self.spent.get(op, 0) + more
+        self.now = posts
+
+    def _way_of(self, op: Op, registers: list[int], flags: int,
+                wanted: npt.NDArray[np.bool_] | None, began: int,
+                way: flow.Flow | None) -> _Product | None:
+        if way is None:
+            return None
+        count, width = registers[Reg.COUNT], registers[Reg.P if op is Op.MVD else Reg.Q]
+        pairs = (width + 1) // 2
+        last = 0 if op is Op.MVD else self._rest(width)
+        samples = np.arange(count) if wanted is None else np.flatnonzero(wanted)
+        return _Product(began + way.accepted, began + way.last + last,
+                        flags & Flag.PAIRS != 0 and flags & 3 != Post.LOGIT,
+                        registers[Reg.Y_BASE], registers[Reg.Y_STRIDE], samples, pairs)
+
+    def _ahead(self, began: int, posts: int, registers: list[int], flags: int) -> flow.Ahead:
+        """What an MVA meets that begins in the array alone, and at ``posts`` in the other unit."""
+        accepted = writes = written = np.zeros(0, np.int64)
+        draining, before = 0, self._product
+        if before is not None:
+            accepted = before.accepted - began
+            first = (_FIRST_STEP + self.config.tiles(registers[Reg.Q])
+                     + self._listed(registers, flags))
+            draining = max(0, before.drained - began - first)
+            if before.written:
+                writes, written = accepted + _WRITTEN, before.groups()
+        return flow.Ahead(accepted, posts - began + _FIRST_ACCEPT, draining, writes, written,
+                          0 if flags & Flag.INPUT else posts - began)
 
     def transfer(self, space: Space, ddr: int, beats: int, store: bool, background: bool,
                  beside: bool = False) -> None:
@@ -211,12 +277,17 @@ class Clock:
         alone = beats > 1 and ddr // 8 % 16 == 15
         return beats + DDR_LATENCY + _LOAD_OVERHEAD + alone
 
-    def duration(self, op: Op, registers: list[int], flags: int) -> tuple[int, int]:
-        """Cycles from the execute stage that starts ``op``: until the array, and all, is free."""
-        result = self._duration(op, registers, flags)
-        return result if isinstance(result, tuple) else (result, result)
+    def duration(self, op: Op, registers: list[int],
+                 flags: int) -> tuple[int, int, flow.Flow | None]:
+        """Cycles from the execute stage that starts ``op``: until the array, and all, is free.
 
-    def _duration(self, op: Op, registers: list[int], flags: int) -> int | tuple[int, int]:
+        And the way of its results, of products that have any.
+        """
+        result = self._duration(op, registers, flags)
+        return result if isinstance(result, tuple) else (result, result, None)
+
+    def _duration(self, op: Op, registers: list[int],
+                  flags: int) -> int | tuple[int, int, flow.Flow | None]:
         count, p, q = registers[Reg.COUNT], registers[Reg.P], registers[Reg.Q]
         pairs, tiles = (p + 1) // 2, self.config.tiles(q)
         first = _FIRST_STEP + tiles
@@ -251,26 +322,26 @@ class Clock:
         return 2 if flags & 3 == Post.ACT and flags & Flag.SLOPE_ROWS else 1
 
     def _reduced(self, registers: list[int], flags: int,
-                 wanted: npt.NDArray[np.bool_]) -> tuple[int, int]:
+                 wanted: npt.NDArray[np.bool_]) -> tuple[int, int, flow.Flow | None]:
         """Cycles of an MVD of the ``wanted`` samples."""
         tiles = self.config.tiles(registers[Reg.Q])
         first = _FIRST_STEP + tiles + self._listed(registers, flags)
         if not wanted.any():
             return self._nothing(first, wanted.size)
-        return self._product(flow.reduced(
+        return self._times(flow.reduced(
             first, (registers[Reg.P] + 1) // 2, wanted, tiles,
             _REDUCE_ACCEPT + _levels(self.config.lanes), self._gap(flags)))
 
     def _drained(self, registers: list[int], flags: int,
-                 wanted: npt.NDArray[np.bool_]) -> tuple[int, int]:
+                 wanted: npt.NDArray[np.bool_]) -> tuple[int, int, flow.Flow | None]:
         """Cycles of an MVR of the ``wanted`` samples."""
         q = registers[Reg.Q]
         tiles = self.config.tiles(q)
         first = _FIRST_STEP + tiles + self._listed(registers, flags)
         if not wanted.any():
             return self._nothing(first, wanted.size)
-        return self._product(flow.drained(first, registers[Reg.P], wanted, tiles,
-                                          self.config.lanes // 2, self._rest(q), self._gap(flags)))
+        return self._times(flow.drained(first, registers[Reg.P], wanted, tiles,
+                                        self.config.lanes // 2, self._rest(q), self._gap(flags)))
 
     @staticmethod
     def _listed(registers: list[int], flags: int) -> int:
@@ -278,33 +349,36 @@ class Clock:
         count = registers[Reg.COUNT]
         return count + 1 if flags & Flag.WANTED and count <= flow.SCANNED_SAMPLES else 0
 
-    def _nothing(self, first: int, samples: int) -> tuple[int, int]:
+    @staticmethod
+    def _nothing(first: int, samples: int, begins: int = _FIRST_ACCEPT) -> tuple[int, int, None]:
         """Of a product of samples that are all left out."""
-        return self._product((first, _FIRST_ACCEPT + samples - 1))
+        return first + _EMPTIED, begins + samples - 1 + POST_LATENCY + 1, None
 
     @staticmethod
-    def _product(times: tuple[int, int]) -> tuple[int, int]:
-        """From its last step and the last pair's acceptance: until array, and all, is free."""
-        return times[0] + _EMPTIED, times[1] + POST_LATENCY + 1
+    def _times(way: flow.Flow) -> tuple[int, int, flow.Flow]:
+        """Until array, and all, is free; and the way there."""
+        return way.last + _EMPTIED, way.over + POST_LATENCY + 1, way
 
     def _rest(self, width: int) -> int:
         """Pairs of a vector's last tile."""
         return (width - (self.config.tiles(width) - 1) * self.config.lanes + 1) // 2
 
     def _scanned(self, op: Op, registers: list[int], flags: int,
-                 live: npt.NDArray[np.bool_],
-                 wanted: npt.NDArray[np.bool_] | None = None) -> tuple[int, int]:
+                 live: npt.NDArray[np.bool_], wanted: npt.NDArray[np.bool_] | None = None,
+                 ahead: flow.Ahead | None = None) -> tuple[int, int, flow.Flow | None]:
         """Cycles of an instruction whose scalars are scanned for zeros."""
         q, base, stride = registers[Reg.Q], registers[Reg.S_BASE], registers[Reg.S_STRIDE]
         tiles = self.config.tiles(q)
         first = _FIRST_STEP + tiles + self._listed(registers, flags)
         if op is Op.UPD:
             free = flow.update(live, base, tiles, first) + _SCANNED_DONE
-            return free, free
+            return free, free, None
+        if ahead is None:
+            ahead = flow.ALONE
         if len(live) == 0:
-            return self._nothing(first, registers[Reg.COUNT])
-        return self._product(flow.product(live, base, stride, tiles, self.config.lanes // 2,
-                                          self._rest(q), first, self._gap(flags), wanted))
+            return self._nothing(first, registers[Reg.COUNT], max(ahead.begins, _FIRST_ACCEPT))
+        return self._times(flow.product(live, base, stride, tiles, self.config.lanes // 2,
+                                        self._rest(q), first, self._gap(flags), wanted, ahead))
 
     def _derivatives(self, registers: list[int], flags: int, live: npt.NDArray[np.bool_],
                      below: npt.NDArray[np.int64]) -> int:

@@ -6,12 +6,14 @@ the registers of :mod:`tangente.rtl.scanner` and of the drain, a cycle a turn.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GROUP", "SCANNED_SAMPLES", "CREDITS", "scanned_update", "product", "update",
-           "live_list", "drained", "reduced"]
+__all__ = ["ALONE", "CREDITS", "GROUP", "SCANNED_SAMPLES", "Ahead", "Flow", "drained", "live_list",
+           "product", "reduced", "scanned_update", "update"]
 
 #: Pairs of scalars that are read at once, aligned.
 GROUP = 8
@@ -34,12 +36,12 @@ def scanned_update(samples: int, stride: int) -> bool:
 
 @numba.njit(cache=True)
 def _accept(accepted: npt.NDArray[np.int64], total: int, step: int, pairs: int, first: int,
-            gap: int, skipped: int) -> None:
+            gap: int, before: int) -> None:
     """Times of acceptance of the pairs of a sum that ends at ``step``.
 
-    ``skipped`` samples are left out before it, a cycle each.
+    ``before`` is the cycle in which the one before them was accepted, or the last of the samples
+    between that are left out, a cycle each.
     """
-    before = accepted[total - 1] + skipped if total else -gap
     for i in range(pairs):
         before = max(step + first + i + _DRAIN_ACCEPT, before + gap)
         accepted[total + i] = before
@@ -48,10 +50,13 @@ def _accept(accepted: npt.NDArray[np.int64], total: int, step: int, pairs: int, 
 @numba.njit(cache=True)
 def _product(live: npt.NDArray[np.bool_], bases: npt.NDArray[np.int64],
              skipped: npt.NDArray[np.int64], tiles: int, full: int, rest: int, first: int,
-             gap: int) -> tuple[int, int]:
+             gap: int, earlier: npt.NDArray[np.int64], begins: int, draining: int,
+             writes: npt.NDArray[np.int64], written: npt.NDArray[np.int64],
+             awaited: int) -> tuple[int, npt.NDArray[np.int64]]:
     samples, pairs = live.shape
     most = (pairs + 2 * GROUP - 2) // GROUP
     counts = np.empty(samples * tiles * most, np.int64)
+    rows = np.empty(counts.size, np.int64)
     ends = np.zeros(counts.size, np.bool_)
     total = 0
     for b in range(samples):
@@ -62,25 +67,37 @@ def _product(live: npt.NDArray[np.bool_], bases: npt.NDArray[np.int64],
             before = group * GROUP - offset
             for i in range(max(before, 0), min(before + GROUP, pairs)):
                 count += live[b, i]
-            counts[total] = count
+            counts[total], rows[total] = count, bases[b] // GROUP + group
             total += 1
         ends[total - 1] = True
         length = total - start
         for _ in range(tiles - 1):
             for i in range(length):
                 counts[total], ends[total] = counts[start + i], ends[start + i]
+                rows[total] = rows[start + i]
                 total += 1
-    accepted = np.empty(samples * ((tiles - 1) * full + rest), np.int64)
-    announced = taken = 0
+    accepted = np.empty(earlier.size + samples * ((tiles - 1) * full + rest), np.int64)
+    accepted[:earlier.size] = earlier
+    announced, taken = earlier.size, 0
+    # Of the product before this one: the writes that have shown, the row of the last, and whether
+    # the row that is read next was below it in the cycle before, and the same.
+    shown, highest, below, moved = 0, -1, False, True
     arriving = np.full(_ARRIVES, -1, np.int64)
     queue = np.empty(total, np.int64)
     head = tail = 0
     credits, read, now, left = _QUEUE, 0, first, 0
-    held, current, tile, busy, sample, folds = False, -1, 0, 0, 0, False
+    held, current, tile, busy, sample, folds = False, -1, 0, draining, 0, False
     while True:
         # What the registers hold, and what follows from it in this cycle.
         arrives = arriving[now % _ARRIVES]
-        reads = read if read < total and credits > 0 else -1
+        reads = -1
+        if read < total:
+            if credits > 0 and (now >= awaited or (below and not moved)):
+                reads = read
+            while shown < writes.size and writes[shown] <= now:
+                highest = written[shown]
+                shown += 1
+            below, moved = rows[read] < highest, reads >= 0
         over = ended = False
         if held and not folds:
             last = left <= 1 and ends[current]
@@ -90,14 +107,15 @@ def _product(live: npt.NDArray[np.bool_], bases: npt.NDArray[np.int64],
                     taken += 1
             if not last or (busy == 0 and announced - taken + wanted <= CREDITS):
                 if last:
+                    before = accepted[announced - 1] if announced > earlier.size else begins - gap
                     _accept(accepted, announced, now, wanted, _DRAIN_FIRST + _SCANNED, gap,
-                            skipped[sample] if tile == 0 else 0)
+                            before + (skipped[sample] if tile == 0 else 0))
                     announced += wanted
                     busy, ended = wanted, True
                     tile = tile + 1 if tile + 1 < tiles else 0
                     sample += tile == 0
                     if announced == accepted.size:
-                        return now, accepted[announced - 1]
+                        return now, accepted[earlier.size:]
                 over = left <= 1
                 left -= 1
         load = (over or not held) and head < tail
@@ -235,7 +253,7 @@ def live_list(below: npt.NDArray[np.int64], base: int, pairs: int, start: int) -
 
 @numba.njit(cache=True)
 def _drained(first: int, inner: int, skipped: npt.NDArray[np.int64], tiles: int, full: int,
-             rest: int, gap: int) -> tuple[int, int]:
+             rest: int, gap: int) -> tuple[int, npt.NDArray[np.int64]]:
     accepted = np.empty(skipped.size * ((tiles - 1) * full + rest), np.int64)
     announced, last, before = 0, first - 1, 0
     for i in range(skipped.size * tiles):
@@ -246,16 +264,18 @@ def _drained(first: int, inner: int, skipped: npt.NDArray[np.int64], tiles: int,
             last = max(last + 1, before)
         if announced + wanted > CREDITS:
             last = max(last, accepted[announced + wanted - CREDITS - 1] + 1)
-        _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap,
-                skipped[i // tiles] if i % tiles == 0 else 0)
+        accept = -gap
+        if i:
+            accept = accepted[announced - 1] + (skipped[i // tiles] if i % tiles == 0 else 0)
+        _accept(accepted, announced, last, wanted, _DRAIN_FIRST, gap, accept)
         announced += wanted
         before = last + wanted
-    return last, accepted[announced - 1]
+    return last, accepted
 
 
 @numba.njit(cache=True)
 def _reduced(first: int, pairs: int, skipped: npt.NDArray[np.int64], tiles: int, latency: int,
-             gap: int) -> tuple[int, int]:
+             gap: int) -> tuple[int, npt.NDArray[np.int64]]:
     results = pairs * skipped.size
     accepted = np.empty(results, np.int64)
     last = first - 1
@@ -268,7 +288,7 @@ def _reduced(first: int, pairs: int, skipped: npt.NDArray[np.int64], tiles: int,
             before = skipped[i // pairs] if i % pairs == 0 else 0
             accept = max(accept, accepted[i - 1] + before + gap)
         accepted[i] = accept
-    return last, accepted[results - 1]
+    return last, accepted
 
 
 def _skipped(wanted: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], int]:
@@ -277,36 +297,80 @@ def _skipped(wanted: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], int]
     return np.diff(made, prepend=-1) - 1, wanted.size - 1 - int(made[-1])
 
 
-def _over(accepted: int, skipped: int, gap: int) -> int:
+def _over(accepted: npt.NDArray[np.int64], skipped: int, gap: int) -> int:
     """The cycle of the post-processing unit's last acceptance, or last sample left out."""
-    return int(accepted) + (gap - 1 + skipped if skipped else 0)
+    return int(accepted[-1]) + (gap - 1 + skipped if skipped else 0)
+
+
+class Flow(NamedTuple):
+    """When a product leaves the array.
+
+    Members
+    -------
+    last : cycle of its last step.
+    over : that of the last pair's acceptance by the post-processing unit; or that in which the last
+        sample is left out, if it is not wanted.
+    accepted : that of each pair's.
+    """
+
+    last: int
+    over: int
+    accepted: npt.NDArray[np.int64]
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+class Ahead(NamedTuple):
+    """What a product meets that begins before the post-processing unit is free of another.
+
+    Cycles count from where the product's do.
+
+    Members
+    -------
+    accepted : when the earlier product's pairs are accepted.
+    begins : the first cycle in which a pair of this one may be.
+    draining : cycles for which the drain is taken, from the first read on.
+    writes, written : when a pair's write shows, and which group of pair memory it is in, in order.
+    awaited : the cycle from which on all has been written.
+    """
+
+    accepted: npt.NDArray[np.int64]
+    begins: int
+    draining: int
+    writes: npt.NDArray[np.int64]
+    written: npt.NDArray[np.int64]
+    awaited: int
+
+
+#: Nothing runs.
+ALONE = Ahead(_NONE, 0, 0, _NONE, _NONE, 0)
 
 
 def drained(first: int, inner: int, wanted: npt.NDArray[np.bool_], tiles: int, full: int,
-            rest: int, gap: int) -> tuple[int, int]:
-    """The cycles of the last step, and of the last pair's acceptance, of sums that are drained.
+            rest: int, gap: int) -> Flow:
+    """Sums that are drained: ``inner`` products each, for each ``wanted`` sample and tile.
 
-    ``inner`` products each, for each ``wanted`` sample and tile; ``full`` pairs of a tile, ``rest``
-    of the last one; ``gap`` cycles between acceptances. The second is the cycle in which the
-    post-processing unit leaves the last sample out, if that is not wanted. At least one is.
+    At least one sample is; ``full`` pairs of a tile, ``rest`` of the last one; ``gap`` cycles
+    between acceptances.
     """
     before, after = _skipped(wanted)
     last, accepted = _drained(first, inner, before, tiles, full, rest, gap)
-    return int(last), _over(accepted, after, gap)
+    return Flow(int(last), _over(accepted, after, gap), accepted)
 
 
 def reduced(first: int, pairs: int, wanted: npt.NDArray[np.bool_], tiles: int, latency: int,
-            gap: int) -> tuple[int, int]:
+            gap: int) -> Flow:
     """Likewise of sums that the reducer makes, of ``pairs`` pairs for each ``wanted`` sample."""
     before, after = _skipped(wanted)
     last, accepted = _reduced(first, pairs, before, tiles, latency, gap)
-    return int(last), _over(accepted, after, gap)
+    return Flow(int(last), _over(accepted, after, gap), accepted)
 
 
 def product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, full: int, rest: int,
-            first: int, gap: int,
-            wanted: npt.NDArray[np.bool_] | None = None) -> tuple[int, int]:
-    """The cycles of the last step of an MVA, and of its last pair's acceptance.
+            first: int, gap: int, wanted: npt.NDArray[np.bool_] | None = None,
+            ahead: Ahead = ALONE) -> Flow:
+    """An MVA.
 
     Parameters
     ----------
@@ -315,14 +379,14 @@ def product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, ful
     tiles, full, rest : tiles of Q; pairs drained of a tile, and of the last one.
     first : cycle of the first read.
     gap : cycles between acceptances of pairs by the post-processing unit.
-    wanted : (COUNT,), samples that are not left out; None: all. Then the second is the cycle in
-        which the post-processing unit leaves the last one out, if it does.
+    wanted : (COUNT,), samples that are not left out; None: all.
+    ahead : what runs when it begins.
     """
     wanted = np.ones(len(live), np.bool_) if wanted is None else wanted
     before, after = _skipped(wanted)
     bases = base + np.flatnonzero(wanted) * stride
-    last, accepted = _product(live, bases, before, tiles, full, rest, first, gap)
-    return int(last), _over(accepted, after, gap)
+    last, accepted = _product(live, bases, before, tiles, full, rest, first, gap, *ahead)
+    return Flow(int(last), _over(accepted, after, gap), accepted)
 
 
 def update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> int:

@@ -145,7 +145,9 @@ class Flag(enum.IntFlag):
     BESIDE = 1 << 15      #: UPD, DRV, SEL, BUP: start while earlier instructions are in units that
                           #: this one does not need (DRV, SEL: not while one writes rows); LOAD of
                           #: inputs or targets: while any instruction runs. What they write must not
-                          #: be read or written, nor the reverse.
+                          #: be read or written, nor the reverse. MVA: start in the array while an
+                          #: earlier instruction is in the post-processing unit; pairs that it may
+                          #: still write are awaited, so that the results of a product may be read
     LIVE = 1 << 16        #: DRV: only neurons whose own activation, at S_BASE, is not zero, one
                           #: after the other; SEL: as many neurons as the last DRV made rows of;
                           #: MVR: one row after the other for the scalars that are not zero, as
@@ -198,7 +200,7 @@ class Cause(enum.IntEnum):
 _POST_FLAGS = (Flag.POST0 | Flag.POST1 | Flag.SIGMOID | Flag.PAIRS | Flag.ROWS | Flag.SLOPE_ROWS
                | Flag.SLOPE | Flag.BIAS_GRADIENT)
 FLAGS: dict[Op, int] = {
-    Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.WANTED | Flag.SIGNS),
+    Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.BESIDE | Flag.WANTED | Flag.SIGNS),
     Op.MVD: int(_POST_FLAGS | Flag.WANTED | Flag.SIGNS),
     Op.MVR: int(_POST_FLAGS | Flag.LIVE | Flag.WANTED),
     Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE

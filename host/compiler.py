@@ -306,14 +306,17 @@ class Compiled:
         return NO_FLAGS
 
     def _product(self, p: Program, layer: Layer, *, learn: bool) -> tuple[Op, Flag]:
-        """Set the operands of a forward product; the instruction."""
+        """Set the operands of a forward product; the instruction.
+
+        One that skips zeros begins while the last one's results, or a loss, are on their way.
+        """
         layout, network = self.layout, self.network
         shift, shift2, b_shift = network.scales.forward(layer.index)
         p.set(m_base=layer.word, p=layer.p, q=layer.q, b_base=layer.bias, b_shift=b_shift,
               shift=shift)
         op, flags = Op.MVA, NO_FLAGS
         if layer.input_major:
-            flags |= self._scalars(p, layer)
+            flags |= self._scalars(p, layer) | Flag.BESIDE
         else:
             op = Op.MVD
             p.set(v_base=layout.activation_rows[layer.index - 1], v_stride=layout.row_record)
@@ -387,7 +390,7 @@ class Compiled:
                 p.tensor(Op.MVD, flags, v_base=layout.error_rows[layer.index],
                          v_stride=layout.row_record)
             else:
-                p.tensor(Op.MVA, flags, s_base=layout.error_pairs[layer.index],
+                p.tensor(Op.MVA, flags | Flag.BESIDE, s_base=layout.error_pairs[layer.index],
                          s_stride=layout.pair_record)
             self._weights(p, layer, rate, Flag.BESIDE)
         self._weights(p, network.layers[0], rate, NO_FLAGS)

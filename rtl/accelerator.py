@@ -61,6 +61,7 @@ class Accelerator(wiring.Component):
             control.resetting.eq(sequencer.resetting), control.cause.eq(sequencer.cause),
             control.pc.eq(sequencer.pc),
             engine.start.eq(sequencer.engine_start), engine.op.eq(sequencer.engine_op),
+            engine.apart.eq(sequencer.engine_apart), engine.follow.eq(sequencer.engine_follow),
             engine.job.eq(sequencer.job), engine.reset_job.eq(sequencer.reset_job),
             engine.clear.eq(sequencer.clear),
             engine.seed_load.eq(control.seed_load), engine.seed.eq(control.seed),

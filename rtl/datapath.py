@@ -27,6 +27,7 @@ from .post import SUM_BITS
 from .ram import Ram
 from .reducer import Reducer
 from .rule import Decoder
+from .scanner import GROUP_BITS
 from .uop import Kind, Uop
 
 __all__ = ["Datapath", "Sums", "SUMS_DEPTH"]
@@ -58,6 +59,7 @@ class Datapath(wiring.Component):
     scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
     live : Out. Neurons that the last OWN made rows of. clear : In. Zero it.
     sample : Out, 5; erring : In. Whether that sample has errors, in the same cycle.
+    behind, reached : In. See :class:`tangente.rtl.scanner.Scanner`.
     scanning, group : Out, 1 and 16; group_data : In, 16E. In its place eight pairs, 2 cycles later.
     row_address : Out, 16; row_data : In, lanes x E. A row, 1 cycle later.
     weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later;
@@ -90,6 +92,7 @@ class Datapath(wiring.Component):
             "scalar_address": Out(17), "scalar_data": In(2 * bits),
             "live": Out(12), "clear": In(1),
             "sample": Out(range(SCANNED_SAMPLES)), "erring": In(1),
+            "behind": In(1), "reached": In(GROUP_BITS),
             "scanning": Out(1), "group": Out(16), "group_data": In(2 * GROUP * bits),
             "row_address": Out(16), "row_data": In(lanes * bits),
             **{f"weight_address{h}": Out(16) for h in (0, 1)},
@@ -127,6 +130,7 @@ class Datapath(wiring.Component):
             self.live.eq(issue.live), issue.clear.eq(self.clear),
             self.scanning.eq(issue.grouped), self.group.eq(issue.group),
             self.sample.eq(issue.sample), issue.erring.eq(self.erring),
+            issue.behind.eq(self.behind), issue.reached.eq(self.reached),
             issue.group_data.eq(self.group_data),
         ]
         self.external_kind = is_kind[Kind.OFFER] | is_kind[Kind.SCATTER]

@@ -59,6 +59,8 @@ class Engine(wiring.Component):
     -------
     start, op, job : In. Begin instruction ``op``; ``job`` is copied. The units that it needs must
         be free.
+    apart, follow : In. With ``start``: an MVA begins in the array only. It begins in the
+        post-processing unit with ``follow``, while ``op`` and ``job`` are still the same.
     busy, array_busy, post_busy : Out. From the cycle after ``start`` until the instruction is over;
         in the units that it needs.
     array_fault, post_fault : Out. It met an address beyond a memory (pulse); it is over.
@@ -76,7 +78,7 @@ class Engine(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__({
-            "start": In(1), "op": In(6), "job": In(Descriptor()),
+            "start": In(1), "op": In(6), "job": In(Descriptor()), "apart": In(1), "follow": In(1),
             "busy": Out(1), "array_busy": Out(1), "post_busy": Out(1),
             "array_fault": Out(1), "post_fault": Out(1), "reset_job": In(1), "clear": In(1),
             "local_write": In(stream.Signature(LocalWrite, always_ready=True)),
@@ -131,10 +133,23 @@ class Engine(wiring.Component):
         select_fault, neurons = Signal(), Signal(12)
         config = self.config
         for_array, for_post = self.op.matches(*_ARRAY_OPS), self.op.matches(*_POST_OPS)
-        m.d.sync += [begin.eq(self.start & for_array), post_begin.eq(self.start & for_post)]
+        posts = Signal()
+        m.d.comb += posts.eq((self.start & ~self.apart | self.follow) & for_post)
+        m.d.sync += [begin.eq(self.start & for_array), post_begin.eq(posts)]
         m.d.comb += self.busy.eq(self.array_busy | self.post_busy)
-        with m.If(self.start & for_post):
+        with m.If(posts):
             m.d.sync += [post_job.eq(self.job), post_op.eq(self.op), self.post_busy.eq(1)]
+        # An MVA in the array alone reads what the product before it has written.
+        behind = Signal()
+        with m.If(self.start):
+            m.d.sync += behind.eq(self.apart)
+        with m.Elif(posts | self.reset_job):
+            m.d.sync += behind.eq(0)
+        m.d.comb += datapath.behind.eq(behind & self.post_busy & ~job.flags.input)
+        with m.If(posts):
+            m.d.sync += datapath.reached.eq(0)
+        with m.Elif(post.pair_write_enable & ~self.losing):
+            m.d.sync += datapath.reached.eq(post.pair_write_address >> 3)
         with m.If(self.start & for_array):
             m.d.sync += [job.eq(self.job), op.eq(self.op), self.array_busy.eq(1)]
             with m.Switch(self.op):

@@ -14,7 +14,7 @@ from ..golden.isa import LIVE_MAX
 from .delay import delay
 from .descriptor import Descriptor
 from .live_list import LiveList
-from .scanner import STEP_TO_UOP, Scanner
+from .scanner import GROUP_BITS, STEP_TO_UOP, Scanner
 from .uop import Kind, Uop
 
 __all__ = ["Issue", "AddressGenerator", "Stalls"]
@@ -93,7 +93,7 @@ class Issue(wiring.Component):
     carried : Out. The job's scalars come with the micro-operations, in ``pair``.
     grouped, group : Out, 1 and 16; group_data : In, 16 E. A group of pairs, two cycles later.
     pair : Out, 2 E.
-    sample, erring : See :class:`tangente.rtl.scanner.Scanner`.
+    sample, erring, behind, reached : See :class:`tangente.rtl.scanner.Scanner`.
     live : Out, 12. Neurons that the last OWN made rows of; ``clear`` : In, zeroes it.
     done : Out. All micro-operations are issued (pulse).
     fault : Out. An address is beyond its memory (pulse); the job is over.
@@ -122,6 +122,8 @@ class Issue(wiring.Component):
             "pair": Out(2 * config.element_bits),
             "sample": Out(range(SCANNED_SAMPLES)),
             "erring": In(1),
+            "behind": In(1),
+            "reached": In(GROUP_BITS),
             "done": Out(1),
             "fault": Out(1),
             "reset_job": In(1),
@@ -374,6 +376,7 @@ class Issue(wiring.Component):
             scanner.row_data.eq(self.group_data),
             scanner.wanted.eq(self._wanted),
             self.sample.eq(scanner.sample), scanner.erring.eq(self.erring),
+            scanner.behind.eq(self.behind), scanner.reached.eq(self.reached),
             below.base.eq(job.g_base), below.pairs.eq((job.q + 1) >> 1),
             below.group_data.eq(self.group_data), below.reset_job.eq(self.reset_job),
             self.carried.eq(self._scanned | is_kind[Kind.DEEP]),

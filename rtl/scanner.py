@@ -24,11 +24,13 @@ from ..golden.config import Config
 from ..golden.flow import GROUP, SCANNED_SAMPLES
 from .delay import delay
 
-__all__ = ["Scanner", "STEP_TO_UOP", "lowest", "place", "within"]
+__all__ = ["GROUP_BITS", "Scanner", "STEP_TO_UOP", "lowest", "place", "within"]
 
 #: Cycles from a step to its micro-operation.
 STEP_TO_UOP = 2
 _ADDRESS = 18
+#: Of the number of a group of pairs.
+GROUP_BITS = 13
 #: Groups of an UPD that may be under way.
 _BANKS = 4
 
@@ -75,6 +77,8 @@ class Scanner(wiring.Component):
         unless ``update`` the first pair, of that sample of the list, in the same cycle.
     nothing : Out. MVA, MVD, MVR: no sample is left; the job is over (pulse, the cycle after
         ``listed``).
+    behind, reached : In. MVA: groups from number ``reached`` on may still be written, and are
+        awaited.
     hold : In. Do not end a sum in this cycle.
     step, last, last_tile : Out. A micro-operation is issued; it ends a sum, of the last tile.
     waits : Out. The end of a sum is held back.
@@ -99,7 +103,7 @@ class Scanner(wiring.Component):
             "dense": In(1), "listed": Out(1), "count": Out(12), "nothing": Out(1),
             "number": In(range(SCANNED_SAMPLES)), "listed_vector": Out(_ADDRESS),
             "listed_pair": Out(16),
-            "hold": In(1),
+            "behind": In(1), "reached": In(GROUP_BITS), "hold": In(1),
             "waits": Out(1), "step": Out(1), "last": Out(1), "last_tile": Out(1),
             "valid": Out(1), "weight": Out(_ADDRESS), "vector": Out(_ADDRESS), "pair": Out(bits),
             "first": Out(1), "ends": Out(1), "final": Out(1), "ends_pair": Out(1),
@@ -150,7 +154,7 @@ class Scanner(wiring.Component):
         self._wide, self._next = Signal(), Signal(2)
         m.d.sync += self._wide.eq(samples > SCANNED_SAMPLES // 2)
         m.d.comb += self._next.eq(Mux(self._wide, 2, 1))
-        ready = Signal()
+        ready, awaits = Signal(), Signal()
         # The sample's last pair.
         pairs_less, end = Signal(12, reset_less=True), Signal(_ADDRESS)
         last_row, last_tile = Signal(), Signal()
@@ -163,9 +167,13 @@ class Scanner(wiring.Component):
             last_tile.eq(self.update | at_last_tile),
             next_tile.eq(Mux(last_tile, 0, tile + 1)),
             ready.eq(active & Mux(self.update, (sample != 0) | ~self._busy.bit_select(bank, 1),
-                                  self._room)),
+                                  self._room & ~awaits)),
             self.row.eq(row),
         ]
+        # Whether the group had been written, if it is the same as in the cycle before.
+        below, moved = Signal(), Signal()
+        m.d.comb += awaits.eq(self.behind & (moved | ~below))
+        m.d.sync += [below.eq(row < self.reached), moved.eq(ready | self.start | opens)]
         group = Signal(16)      # UPD: the group that is gathered, of the first sample
         m.d.comb += last_row.eq(Mux(self.update, group, row) == (end >> 3)[:16])
         # The next of the listed samples.

@@ -61,7 +61,7 @@ class Sequencer(wiring.Component):
     ddr_base : In. Byte address that transfers count from.
     running, halted, resetting, cause, pc : Out. For the host.
     clear : Out. Counters are to be zeroed (pulse).
-    engine_start, engine_op, job : Out; max_error : In.
+    engine_start, engine_apart, engine_follow, engine_op, job : Out; max_error : In.
     sample : Out, 6; erring : In. See :class:`tangente.rtl.engine.Engine`.
     engine_busy, array_busy, post_busy, array_fault, post_fault : In. See
         :class:`tangente.rtl.engine.Engine`.
@@ -79,7 +79,8 @@ class Sequencer(wiring.Component):
             "start": In(1), "pc_start": In(16), "stop": In(1), "reset": In(1), "ddr_base": In(32),
             "running": Out(1), "halted": Out(1), "resetting": Out(1), "cause": Out(8),
             "pc": Out(16), "clear": Out(1),
-            "engine_start": Out(1), "engine_op": Out(6), "job": Out(Descriptor()),
+            "engine_start": Out(1), "engine_apart": Out(1), "engine_follow": Out(1),
+            "engine_op": Out(6), "job": Out(Descriptor()),
             "engine_busy": In(1), "array_busy": In(1), "post_busy": In(1),
             "array_fault": In(1), "post_fault": In(1),
             "max_error": In(config.element_bits - 1), "reset_job": Out(1),
@@ -142,9 +143,11 @@ class Sequencer(wiring.Component):
         # Where the instructions are that the array and the post-processing unit work on.
         array_pc, post_pc = Signal(20), Signal(20)
         beside = (imm & Flag.BESIDE).any()
-        beside_array, beside_post = Signal(), Signal()
+        beside_array, beside_post, product = Signal(), Signal(), Signal()
         m.d.sync += [beside_array.eq(beside & (op != Op.BUP)),
-                     beside_post.eq(beside & (op == Op.BUP))]
+                     beside_post.eq(beside & (op == Op.BUP)), product.eq(op == Op.MVA)]
+        # An MVA runs in the array, and awaits the post-processing unit.
+        apart = self.apart = Signal()
         units_busy = Mux(beside_array, self.array_busy,
                          Mux(beside_post, self.post_busy, self.engine_busy))
         flush = self.flush = Signal(_FLUSH_BITS)
@@ -226,11 +229,21 @@ class Sequencer(wiring.Component):
                 with m.Elif(kind["tensor"]):
                     with m.If(refused):
                         halt(cause)
+                    with m.Elif(apart):
+                        with m.If(~self.post_busy):
+                            m.d.comb += [self.engine_follow.eq(1), advance.eq(1)]
+                            m.d.sync += [apart.eq(0), post_pc.eq(pc)]
                     with m.Elif(~units_busy & ~fault_pending):
-                        m.d.comb += [self.engine_start.eq(1), advance.eq(1)]
+                        m.d.comb += [
+                            self.engine_start.eq(1),
+                            self.engine_apart.eq(product & self.post_busy),
+                            advance.eq(~self.engine_apart),
+                        ]
+                        m.d.sync += apart.eq(self.engine_apart)
                         with m.If((op != Op.BUP) & (op != Op.LOSS)):
                             m.d.sync += array_pc.eq(pc)
-                        with m.If(op.matches(Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)):
+                        with m.If(op.matches(Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
+                                  & ~self.engine_apart):
                             m.d.sync += post_pc.eq(pc)
                 with m.Elif(kind["transfer"]):
                     with m.If(transfer_refused):
@@ -260,6 +273,7 @@ class Sequencer(wiring.Component):
             with m.Case(State.HALT):
                 # The units are reset until nothing of a faulty job is under way.
                 m.d.comb += self.reset_job.eq(1)
+                m.d.sync += apart.eq(0)
                 m.d.sync += flush.eq(flush + 1)
                 with m.If(flush.all()):
                     m.d.sync += [fault_pending.eq(0)]

@@ -367,6 +367,9 @@ def check_beside(compiled: Compiled, words: list[int]) -> set[Op]:
             continue
         found.add(op)
         mine = writes(op, flags, r, config) if op is Op.LOAD else reads(op, flags, r, config)
+        if op is Op.MVA:
+            # Pairs that are still being written are awaited.
+            mine.pop("pairs", None)
         for before in reversed(ran[:i]):
             if before[0] is Op.LOAD or op in _ARRAY and before[0] in _ARRAY:
                 # The latter take turns in the array.
@@ -375,8 +378,8 @@ def check_beside(compiled: Compiled, words: list[int]) -> set[Op]:
                 continue
             theirs = (reads if op is Op.LOAD else writes)(*before, config)
             assert apart(mine, theirs), (op, before[0])
-            if not before[1] & Flag.BESIDE:
-                # This one began when nothing ran.
+            if not before[1] & Flag.BESIDE or before[0] is Op.MVA:
+                # Nothing else ran any more when this one had begun everywhere.
                 break
     return found
 
@@ -390,7 +393,7 @@ def test_what_runs_side_by_side_is_apart(case: tuple[Options, int]) -> None:
     rate = compiled.network.scales.rate(options.lr)
     found = check_beside(compiled, compiled.training(Chunk(count, 0, 0), rate))
     assert found - {Op.DRV, Op.SEL} == (
-        {Op.BUP} | ({Op.UPD} if len(options.layers) > 2 else set())
+        {Op.MVA, Op.BUP} | ({Op.UPD} if len(options.layers) > 2 else set())
         | ({Op.LOAD} if compiled.layout.double else set()))
     derivatives = options.algorithm == "dpfm" and len(options.layers) > 2
     assert (Op.DRV in found) == (
@@ -405,7 +408,7 @@ def test_weight_registers_side_by_side(own_free: bool) -> None:
     compiled = compile_network(options)
     rate = compiled.network.scales.rate(options.lr)
     found = check_beside(compiled, compiled.training(Chunk(7, 0, 0), rate))
-    assert found == ({Op.LOAD, Op.BUP} if own_free else {Op.LOAD})
+    assert found == {Op.LOAD, Op.MVA} | ({Op.BUP} if own_free else set())
 
 
 def test_records_fill_groups_where_there_is_room() -> None:

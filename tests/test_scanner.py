@@ -325,7 +325,7 @@ def test_cycles_of_products(case: tuple[dict[str, Any], Pairs], full: int,
         return
     assert (last, drain.finish()) == flow.product(
         live(job, memory), job["base"], job["stride"], job["tiles"], full, rest, first, gap,
-        None if erring is None else np.array(erring))
+        None if erring is None else np.array(erring))[:2]
 
 
 def test_a_full_queue() -> None:

@@ -140,7 +140,7 @@ class SequencerBench(UnitBench):
         faulty_unit = ""
         last_move: Move | None = None
         max_error, erring = 0, []
-        started = False
+        started = apart = False
         pending_stops = list(stops)
         resume = pc
         for cycle in range(4000):
@@ -192,8 +192,8 @@ class SequencerBench(UnitBench):
                 assert running
                 op, beside = Op(ctx.get(dut.engine_op)), ctx.get(dut.job.flags.beside)
                 busy = ctx.get({(Op.UPD, 1): dut.array_busy, (Op.DRV, 1): dut.array_busy,
-                                (Op.SEL, 1): dut.array_busy, (Op.BUP, 1): dut.post_busy}.get(
-                    (op, beside), dut.engine_busy))
+                                (Op.SEL, 1): dut.array_busy, (Op.MVA, 1): dut.array_busy,
+                                (Op.BUP, 1): dut.post_busy}.get((op, beside), dut.engine_busy))
                 assert not busy
                 # Only the next batch may be on its way beside an instruction.
                 assert not transfer or last_move.space in BACKGROUND and not last_move.store
@@ -201,15 +201,25 @@ class SequencerBench(UnitBench):
                 events.append(Start(op, ctx.get(dut.job.flags.as_value()), registers))
                 units = [unit for unit, ops in (("array", _IN_ARRAY), ("post", _IN_POST))
                          if op in ops]
-                for unit in units:
+                apart = ctx.get(dut.engine_apart)
+                assert apart == (op is Op.MVA and left["post"] > 0)
+                for unit in units[:1] if apart else units:
                     # The array is the first to be rid of a product.
                     most = slow if unit == "post" else max(2, slow // len(units))
                     left[unit], works_on[unit] = generator.randint(2, most), starts
-                if units == ["array", "post"]:
+                if units == ["array", "post"] and not apart:
                     left["post"] = max(left.values())
                 if starts == golden.faulty:
                     faulty_unit = generator.choice(units)
                 starts += 1
+            if ctx.get(dut.engine_follow):
+                # The product that began in the array alone, with the same operands.
+                assert running and apart and not ctx.get(dut.post_busy)
+                assert events[-1].registers == tuple(
+                    ctx.get(getattr(dut.job, reg.name.lower())) for reg in WIDTHS)
+                left["post"], works_on["post"] = generator.randint(2, slow), starts - 1
+                left["post"] = max(left.values())
+                apart = False
             if ctx.get(dut.command.valid):
                 assert running
                 assert ctx.get(dut.command.ready)
@@ -519,7 +529,7 @@ _VALID = {"count": 2, "p": 3, "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1,
     (Op.LOAD, Flag.BESIDE | Space.INPUT, {"local": 510}, Cause.ADDRESS),
     (Op.STORE, Flag.BESIDE | Space.PAIR, {}, Cause.ILLEGAL),
     (Op.STORE, Flag.BESIDE | Space.WEIGHT, {}, Cause.ILLEGAL),
-    (Op.MVA, Flag.BESIDE, {}, Cause.ILLEGAL),
+    (Op.MVD, Flag.BESIDE, {}, Cause.ILLEGAL),
     (Op.LOSS, Flag.BESIDE, {}, Cause.ILLEGAL),
     (Op.SCT, Flag.BESIDE, {"k": 1}, Cause.ILLEGAL),
     (Op.UPD, Flag.BESIDE, {"shift": 24}, Cause.OPERAND),

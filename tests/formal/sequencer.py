@@ -34,13 +34,14 @@ def sequencer(config: Config) -> Free:
         # The engine is busy from the cycle after its start, and while it is may report a fault.
         for name, busy in units.items():
             m.d.comb += [
-                Assume(~busy | after(m, busy | dut.engine_start, f"started_{name}")),
+                Assume(~busy | after(m, busy | dut.engine_start | dut.engine_follow,
+                                     f"started_{name}")),
                 Assume(~getattr(dut, f"{name}_fault") | busy),
                 Assume(ages[name] <= _DONE),
             ]
         m.d.comb += [
             Assume(engine == (dut.array_busy | dut.post_busy)),
-            Assume(engine | ~after(m, dut.engine_start, "begins")),
+            Assume(engine | ~after(m, dut.engine_start | dut.engine_follow, "begins")),
             Assume(~after(m, fault | dut.reset_job, "dropped") | ~engine),
             # So is the transfer, from the cycle after a command; its errors come before it is over.
             Assume(~transfer | after(m, transfer | accepted, "sent")),
@@ -70,12 +71,14 @@ def sequencer(config: Config) -> Free:
         for busy, age, name in (*((units[name], ages[name], name) for name in units),
                                 (transfer, transfer_age, "transfer")):
             wait = Signal(range(_DONE + 3), name=f"waited_{name}")
+            # A product that awaits the post-processing unit keeps the array busy itself.
+            own = dut.apart & (name == "array")
             with m.If(~going):
                 m.d.sync += wait.eq(0)
-            with m.Elif(busy):
+            with m.Elif(busy & ~own):
                 m.d.sync += wait.eq(wait + 1)
-            m.d.comb += [Assert(Mux(age != 0, wait <= age, wait <= _DONE + 1)),
-                         Assert(~busy | (age != 0) | (wait == 0) | ~going)]
+            m.d.comb += [Assert(Mux((age != 0) & ~own, wait <= age, wait <= _DONE + 1)),
+                         Assert(~busy | (age != 0) | (wait == 0) | ~going | own)]
             waits.append(wait)
         # Cycles of an instruction before each of its states.
         before = {State.FETCH: 0, State.READ: 1, State.CHECK: 2, State.QUICK: 2, State.EXECUTE: 3}
@@ -99,6 +102,7 @@ def sequencer(config: Config) -> Free:
             Assert((state != State.IDLE) | ~running),
             Assert(~(dut.halted & running)),
             Assert(state.as_value() <= State.HALT.value),
+            Assert(~dut.apart | (state == State.EXECUTE) | halting),
         ]
         m.d.comb += [Cover(dut.halted & (dut.cause == cause)) for cause in COVERED]
         m.d.comb += Cover(dut.resetting & dut.flush.any())
