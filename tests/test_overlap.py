@@ -279,6 +279,9 @@ _VALID = _APART | {"count": 4, "p": 20, "q": 20, "m_base": 0, "s_base": 0, "s_st
     # An update that is not scanned meets its fault at its end.
     (1, Op.UPD, {"v_base": 2048 - 33, "v_stride": 1, "count": 33, "p": 1}),
     (1, Op.BUP, {"b_base": 60}), (0, Op.BUP, {"yr_base": 2048 - 34}),
+    # A product that begins in the array alone.
+    (0, Op.MVA, {"yr_base": 2048 - 34}), (1, Op.MVA, {"m_base": 505}),
+    (1, Op.MVA, {"s_base": 4090}),
 ], ids=lambda value: getattr(value, "name", None))
 def test_a_fault_of_one_of_two(tiny_library: Path, image: Image, first: Op, broken: int,
                                second: Op, values: dict[str, int]) -> None:
