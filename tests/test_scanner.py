@@ -53,8 +53,8 @@ class ScannerBench(UnitBench):
     """Memory, and whoever holds the ends of sums."""
 
     async def task(self, ctx, update: bool, job: dict[str, Any], memory: Pairs, hold: Hold,
-                   stop: int | None) -> Scanned:
-        """hold : see :data:`Hold`. stop : cycle of a reset, if any."""
+                   stop: int | None, ahead: flow.Ahead = flow.ALONE) -> Scanned:
+        """hold : see :data:`Hold`. stop : cycle of a reset, if any. ahead : what it is beside."""
         dut = self.dut
         ctx.set(dut.update, update)
         ctx.set(dut.hold, 0)
@@ -75,6 +75,9 @@ class ScannerBench(UnitBench):
         for cycle in range(_FIRST, _BOUND):
             ctx.set(dut.row_data, memory.group(rows[-Ram.LATENCY]))
             ctx.set(dut.reset_job, cycle == stop)
+            ctx.set(dut.behind, cycle < ahead.awaited)
+            shown = int(np.searchsorted(ahead.writes, cycle, side="right"))
+            ctx.set(dut.reached, int(ahead.written[shown - 1]) if shown else 0)
             sample = ctx.get(dut.sample)
             ctx.set(dut.erring, bool(erring) and sample < len(erring) and erring[sample])
             # The drain is asked for what this tile needs: `last_tile` does not depend on `hold`.
@@ -181,7 +184,8 @@ class Drained:
     """
 
     def __init__(self, full: int, rest: int, gap: int, tiles: int = 1,
-                 erring: list[bool] | None = None) -> None:
+                 erring: list[bool] | None = None, ahead: flow.Ahead = flow.ALONE) -> None:
+        self.ahead = ahead
         self.full, self.rest, self.gap = full, rest, gap
         self.sample_pairs = (tiles - 1) * full + rest
         # Cycles more before the first pair of a sample, and after the last one of all.
@@ -191,7 +195,7 @@ class Drained:
             if made:
                 self.skipped.append(0)
         self.now = _FIRST - 1
-        self.free = 0                       # the cycle from which on the drain takes a sum
+        self.free = _FIRST + ahead.draining     # the cycle from which on the drain takes a sum
         self.arrivals: list[int] = []       # of pairs, before the post-processing unit
         self.accepted: list[int] = []
         self.wanted = full
@@ -204,6 +208,7 @@ class Drained:
         self.now += 1
         self.wanted = self.rest if last_tile else self.full
         under_way = len(self.arrivals) - sum(cycle < self.now for cycle in self.accepted)
+        under_way += sum(cycle >= self.now for cycle in self.ahead.accepted.tolist())
         return self.now < self.free or under_way + self.wanted > CREDITS
 
     def _accept(self, now: int) -> None:
@@ -211,7 +216,8 @@ class Drained:
         sample, pair = divmod(count, self.sample_pairs)
         skipped = self.skipped[sample] if pair == 0 and sample < len(self.skipped) else 0
         if count < len(self.arrivals) and now >= self.arrivals[count] and (
-                not count or now >= self.accepted[-1] + self.gap + skipped):
+                now >= self.accepted[-1] + self.gap + skipped if count
+                else now >= self.ahead.begins + skipped):
             self.accepted.append(now)
 
     def finish(self) -> int:
@@ -248,9 +254,10 @@ def jobs(draw: st.DrawFn, update: bool) -> tuple[dict[str, Any], Pairs]:
     return job, memory
 
 
-def check(update: bool, job: dict[str, Any], memory: Pairs, hold: Hold) -> int:
+def check(update: bool, job: dict[str, Any], memory: Pairs, hold: Hold,
+          ahead: flow.Ahead = flow.ALONE) -> int:
     """Run a job; compare all that is said of its micro-operations; its last step's cycle."""
-    result = bench().run(update, job, memory, hold, None)
+    result = bench().run(update, job, memory, hold, None, ahead)
     expected = (update_steps if update else product_steps)(memory, job)
     assert [mask(step, want) for step, want in zip(result.steps, expected)] == expected
     assert len(result.steps) == len(expected)
@@ -326,6 +333,41 @@ def test_cycles_of_products(case: tuple[dict[str, Any], Pairs], full: int,
     assert (last, drain.finish()) == flow.product(
         live(job, memory), job["base"], job["stride"], job["tiles"], full, rest, first, gap,
         None if erring is None else np.array(erring))[:2]
+
+
+@st.composite
+def before(draw: st.DrawFn, base: int) -> flow.Ahead:
+    """What an earlier product leaves: pairs on their way, and writes about where this one reads."""
+    gap, count = draw(st.integers(1, 2)), draw(st.integers(0, CREDITS))
+    accepted = draw(st.integers(-70, 60)) + gap * np.arange(count)
+    first = draw(st.integers(max(0, base // GROUP - 3), base // GROUP + 3))
+    written = first + np.sort(np.array(draw(st.lists(
+        st.integers(0, 12), min_size=count, max_size=count)), np.int64))
+    over = int(max([0, *(accepted + 16)])) + draw(st.integers(0, 40))
+    return flow.Ahead(accepted, over + 2, draw(st.integers(0, 60)), accepted + 15, written,
+                      over if draw(st.booleans()) else 0)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(case=jobs(update=False), full=st.sampled_from((1, 2, 8, 50, 64)), data=st.data())
+def test_cycles_of_products_beside(case: tuple[dict[str, Any], Pairs], full: int,
+                                   data: st.DataObject) -> None:
+    """A product that awaits what another one writes, its way to memory, and the drain."""
+    job, memory = case
+    rest, gap = data.draw(st.integers(1, full)), data.draw(st.integers(1, 2))
+    ahead = data.draw(before(job["base"]))
+    erring = job.get("erring")
+    drain = Drained(full, rest, gap, job["tiles"], erring, ahead)
+    last = check(False, job, memory, drain, ahead)
+    first = _FIRST + (job["samples"] + 1 if erring else 0)
+    if erring and not any(erring):
+        assert last == first
+        return
+    # The drain's cycles count from the first read on.
+    ahead = ahead._replace(draining=max(0, ahead.draining - (first - _FIRST)))
+    assert (last, drain.finish()) == flow.product(
+        live(job, memory), job["base"], job["stride"], job["tiles"], full, rest, first, gap,
+        None if erring is None else np.array(erring), ahead)[:2]
 
 
 def test_a_full_queue() -> None:
