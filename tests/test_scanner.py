@@ -339,12 +339,13 @@ def test_cycles_of_products(case: tuple[dict[str, Any], Pairs], full: int,
 def before(draw: st.DrawFn, base: int) -> flow.Ahead:
     """What an earlier product leaves: pairs on their way, and writes about where this one reads."""
     gap, count = draw(st.integers(1, 2)), draw(st.sampled_from((0, 1, 20, 50, CREDITS)))
-    accepted = draw(st.integers(-30, 60)) + gap * np.arange(count)
+    accepted = draw(st.sampled_from((-30, 0, 9, 40))) + gap * np.arange(count)
     first = draw(st.integers(max(0, base // GROUP - 3), base // GROUP + 3))
     rng = np.random.default_rng(draw(_SEEDS))
     written = first + np.cumsum(rng.random(count) < draw(st.sampled_from((0.1, 0.3, 1))))
     over = int(max([0, *(accepted + 16)])) + draw(st.integers(0, 40))
-    return flow.Ahead(accepted, over + 2, draw(st.integers(0, 60)), accepted + 15, written,
+    return flow.Ahead(accepted, over + 2, draw(st.sampled_from((0, 0, 9, 60))), accepted + 15,
+                      written,
                       over if draw(st.booleans()) else 0)
 
 

@@ -214,7 +214,9 @@ class SequencerBench(UnitBench):
                 starts += 1
             if ctx.get(dut.engine_follow):
                 # The product that began in the array alone, with the same operands.
-                assert running and apart and not ctx.get(dut.post_busy)
+                assert running
+                assert apart
+                assert not ctx.get(dut.post_busy)
                 assert events[-1].registers == tuple(
                     ctx.get(getattr(dut.job, reg.name.lower())) for reg in WIDTHS)
                 left["post"], works_on["post"] = generator.randint(2, slow), starts - 1
