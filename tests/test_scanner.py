@@ -371,6 +371,19 @@ def test_cycles_of_products_beside(case: tuple[dict[str, Any], Pairs], full: int
         None if erring is None else np.array(erring), ahead)[:2]
 
 
+def test_pairs_of_an_earlier_product_have_credits() -> None:
+    """A sum of 50 pairs ends when of 64 before it as many have been accepted."""
+    job = {"base": 0, "stride": 0, "pairs": 3, "samples": 1, "tiles": 1, "weight_base": 0,
+           "vector_base": 0, "vector_stride": 0}
+    memory = Pairs(3, _PAIR_BITS, 1.0, 1, 1)
+    accepted = np.arange(CREDITS) + 40
+    ahead = flow.Ahead(accepted, 200, 0, accepted + 15, 0 * accepted, 0)
+    drain = Drained(50, 50, 1, ahead=ahead)
+    last = check(False, job, memory, drain, ahead)
+    assert (last, drain.finish()) == (90, 249) == flow.product(
+        live(job, memory), 0, 0, 1, 50, 50, _FIRST, 1, None, ahead)[:2]
+
+
 def test_a_full_queue() -> None:
     """More live groups than the queue has places wait for a drain that is slow."""
     job = {"base": 3, "stride": 0, "pairs": 9, "samples": 5, "tiles": 5, "weight_base": 7,
