@@ -224,15 +224,15 @@ class Sequencer(wiring.Component):
                 go_on()
             with m.Case(State.EXECUTE):
                 holds = Signal()
-                with m.If(kind["scalar"]):
+                with m.If(apart):
+                    with m.If(~self.post_busy):
+                        m.d.comb += [self.engine_follow.eq(1), advance.eq(1)]
+                        m.d.sync += [apart.eq(0), post_pc.eq(pc)]
+                with m.Elif(kind["scalar"]):
                     m.d.comb += advance.eq(1)
                 with m.Elif(kind["tensor"]):
                     with m.If(refused):
                         halt(cause)
-                    with m.Elif(apart):
-                        with m.If(~self.post_busy):
-                            m.d.comb += [self.engine_follow.eq(1), advance.eq(1)]
-                            m.d.sync += [apart.eq(0), post_pc.eq(pc)]
                     with m.Elif(~units_busy & ~fault_pending):
                         m.d.comb += [
                             self.engine_start.eq(1),

@@ -77,7 +77,7 @@ def sequencer(config: Config) -> Free:
                 m.d.sync += wait.eq(0)
             with m.Elif(busy & ~own):
                 m.d.sync += wait.eq(wait + 1)
-            m.d.comb += [Assert(Mux((age != 0) & ~own, wait <= age, wait <= _DONE + 1)),
+            m.d.comb += [Assert(Mux((age != 0) & going & ~own, wait <= age, wait <= _DONE + 1)),
                          Assert(~busy | (age != 0) | (wait == 0) | ~going | own)]
             waits.append(wait)
         # Cycles of an instruction before each of its states.
