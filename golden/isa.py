@@ -148,6 +148,7 @@ class Flag(enum.IntFlag):
                           #: be read or written, nor the reverse. MVA: start in the array while an
                           #: earlier instruction is in the post-processing unit; pairs that it may
                           #: still write are awaited, so that the results of a product may be read
+                          #: (WANTED reads what LOSS finds: not beside one)
     LIVE = 1 << 16        #: DRV: only neurons whose own activation, at S_BASE, is not zero, one
                           #: after the other; SEL: as many neurons as the last DRV made rows of;
                           #: MVR: one row after the other for the scalars that are not zero, as

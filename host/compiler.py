@@ -390,7 +390,10 @@ class Compiled:
                 p.tensor(Op.MVD, flags, v_base=layout.error_rows[layer.index],
                          v_stride=layout.row_record)
             else:
-                p.tensor(Op.MVA, flags | Flag.BESIDE, s_base=layout.error_pairs[layer.index],
+                # The loss, which says what samples are wanted, must be over.
+                if not (flags & Flag.WANTED and layer is network.layers[-1]):
+                    flags |= Flag.BESIDE
+                p.tensor(Op.MVA, flags, s_base=layout.error_pairs[layer.index],
                          s_stride=layout.pair_record)
             self._weights(p, layer, rate, Flag.BESIDE)
         self._weights(p, network.layers[0], rate, NO_FLAGS)

@@ -283,7 +283,7 @@ def runs(base: int, stride: int, count: int, length: int) -> set[int]:
 
 
 def reads(op: Op, flags: int, r: list[int], config: Config) -> dict[str, set[int]]:
-    """What UPD reads, and what any instruction reads of inputs and targets."""
+    """What UPD reads, and what any instruction reads of inputs, targets, and who errs."""
     found: dict[str, set[int]] = {}
     if op in (Op.MVA, Op.MVR, Op.UPD):
         pairs = runs(r[Reg.S_BASE], r[Reg.S_STRIDE], r[Reg.COUNT], -(-r[Reg.P] // 2))
@@ -293,6 +293,8 @@ def reads(op: Op, flags: int, r: list[int], config: Config) -> dict[str, set[int
     elif op is Op.LOSS:
         found["targets"] = runs(r[Reg.T_BASE], r[Reg.T_STRIDE], r[Reg.COUNT],
                                 r[Reg.P] if flags & Flag.POST0 else 1)
+    if flags & Flag.WANTED:
+        found["errors"] = {0}
     if op is Op.UPD:
         found["rows"] = runs(r[Reg.V_BASE], r[Reg.V_STRIDE], r[Reg.COUNT],
                              config.tiles(r[Reg.Q]))
@@ -305,6 +307,8 @@ def writes(op: Op, flags: int, r: list[int], config: Config) -> dict[str, set[in
     if op in (Op.MVA, Op.MVD, Op.MVR, Op.LOSS):
         width, count = r[Reg.P if op in (Op.MVD, Op.LOSS) else Reg.Q], r[Reg.COUNT]
         tiles = config.tiles(width)
+        if op is Op.LOSS:
+            found["errors"] = {0}
         if flags & Flag.PAIRS:
             found["pairs"] = runs(r[Reg.Y_BASE], r[Reg.Y_STRIDE], count, -(-width // 2))
         found["rows"] = set()
@@ -399,6 +403,20 @@ def test_what_runs_side_by_side_is_apart(case: tuple[Options, int]) -> None:
     assert (Op.DRV in found) == (
         derivatives and compiled.layout.register_samples == compiled.layout.batch)
     check_beside(compiled, compiled.testing(Chunk(count, 0, 0)))
+
+
+@pytest.mark.parametrize("layers", [(64, 32, 10), (64, 32, 32, 10), (64, 32, 32, 32, 10)], ids=str)
+@pytest.mark.parametrize("algorithm", ["bp", "fa", "dpfm"])
+def test_samples_are_left_out_when_the_loss_is_over(algorithm: str,
+                                                    layers: tuple[int, ...]) -> None:
+    """Flag.WANTED reads what LOSS finds: nothing that has it is beside one."""
+    compiled = compile_network(Options(layers=layers, algorithm=algorithm, batch=10))
+    rate = compiled.network.scales.rate(compiled.network.options.lr)
+    words = compiled.training(Chunk(20, 0, 0), rate)
+    wanted = any(decode(word).imm & Flag.WANTED for word in words
+                 if decode(word).op in (Op.MVA, Op.MVD, Op.MVR))
+    assert wanted == (algorithm != "fa")
+    assert Op.MVA in check_beside(compiled, words)
 
 
 @pytest.mark.parametrize("own_free", [False, True])
