@@ -192,8 +192,9 @@ class _Writer:
             names = [reg for reg in values if reg >= Reg.COUNT]
             changed[names[self.below(len(names))]] = self.anything()
             flags ^= 1 << self.below(20) if self.below(4) == 0 else 0
-        if wild:
-            # With operands anywhere, what runs side by side would read what the other writes.
+        if wild or flags & Flag.WANTED:
+            # With operands anywhere, what runs side by side would read what the other writes; who
+            # is wanted is what a loss before it finds.
             flags &= ~int(Flag.BESIDE)
         for reg, value in changed.items():
             self.set(reg, value)
