@@ -390,8 +390,8 @@ class Compiled:
                 p.tensor(Op.MVD, flags, v_base=layout.error_rows[layer.index],
                          v_stride=layout.row_record)
             else:
-                # The loss, which says what samples are wanted, must be over.
-                if not (flags & Flag.WANTED and layer is network.layers[-1]):
+                # Not the first: the loss, which says what samples are wanted, must be over.
+                if layer is not network.layers[-1]:
                     flags |= Flag.BESIDE
                 p.tensor(Op.MVA, flags, s_base=layout.error_pairs[layer.index],
                          s_stride=layout.pair_record)
