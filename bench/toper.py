@@ -6,6 +6,7 @@ docs/toper.md, and the keys `blocks` and `workshop` of docs/toper.json, is repla
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import random
@@ -229,8 +230,10 @@ offered the same ids in all of them.
 """
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure; write docs/toper.json and the table of docs/toper.md."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0], epilog=main.__doc__).parse_args(
+        arguments)
     blocks = measure(lambda line: print(line, file=sys.stderr, flush=True))
     record, page = _DOCS / "toper.json", _DOCS / "toper.md"
     content = json.loads(record.read_text()) if record.exists() else {}
