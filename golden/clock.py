@@ -42,6 +42,9 @@ _PICK_OVERHEAD = 2    # for the first of them, beside these
 _TREE_FAN_IN = 5
 _LIST_CYCLES = 10     # of SRT, TOP and SCT: their checks, beside tiles
 
+#: A cycle in which no loss is over yet.
+_NEVER = 1 << 40
+
 _POST_ONLY = (Op.LOSS, Op.BUP)
 _PRODUCTS = (Op.MVA, Op.MVD, Op.MVR)
 _FIELDS = {
@@ -81,6 +84,17 @@ class _Product:
         return pairs.reshape(-1) // flow.GROUP
 
 
+@dataclasses.dataclass(frozen=True)
+class _Speculative:
+    """An MVA with Flag.SPECULATIVE: since when it runs in the array, on what, and beside what."""
+
+    began: int
+    registers: list[int]
+    flags: int
+    live: npt.NDArray[np.bool_] | None
+    ahead: flow.Ahead
+
+
 def _levels(lanes: int) -> int:
     count = 0
     while lanes > 1:
@@ -98,7 +112,7 @@ class Clock:
     stalled : cycles that WAIT, LOAD and STORE waited for a transfer.
     busy : cycles in which a tensor instruction ran.
     spent : cycles by tensor instruction; those beside an earlier one are that one's.
-    array_free, post_free : cycles from which on these units are free.
+    array_free, post_free, loss_free : cycles from which on these units are free.
     pc : word of the instruction that is executed; the machine sets it.
     cycles_of : cycles from a tensor instruction's start to the next one's, or the end, by its
         word; -1: before the first. They add up to ``now``.
@@ -113,8 +127,10 @@ class Clock:
         """START: the first instruction is fetched in the next cycle."""
         self.now = 0
         self.stalled = self.busy = 0
-        self.array_free = self.post_free = self.transfer_free = 0
+        self.array_free = self.post_free = self.loss_free = 0
+        self.transfer_free = 0
         self._product: _Product | None = None
+        self._speculative: _Speculative | None = None
         self.synchronous, self._fetches = False, True
         self.spent: dict[Op, int] = {}
         self.pc, self._last, self._since = 0, -1, 0
@@ -158,8 +174,8 @@ class Clock:
         self.now = max(self.now, self.engine_free + 1)
 
     def read_errors(self) -> None:
-        """Check waits until the post-processing unit is free, and with it the loss unit."""
-        self.now = max(self.now, self.post_free + 1)
+        """Check waits until the loss unit is free."""
+        self.now = max(self.now, self.loss_free + 1)
 
     def wait_transfer(self) -> None:
         """Execute waits until no transfer is under way."""
@@ -168,7 +184,7 @@ class Clock:
     def tensor(self, op: Op, registers: list[int], flags: int, lists: int = 0,
                live: npt.NDArray[np.bool_] | None = None,
                below: npt.NDArray[np.int64] | None = None, selected: int | None = None,
-               wanted: npt.NDArray[np.bool_] | None = None) -> None:
+               wanted: npt.NDArray[np.bool_] | None = None, kept: bool | None = None) -> None:
         """A tensor instruction starts.
 
         Parameters
@@ -180,21 +196,31 @@ class Clock:
         below : for DRV, the activations of the layer below that are not zero.
         selected : for SEL, how many neurons are selected.
         wanted : (COUNT,), for products: samples that Flag.WANTED does not leave out; None: all.
+        kept : for LOSS, whether it lets the MVA with Flag.SPECULATIVE have its results; None: there
+            is none, or it has none.
         """
         beside = flags & Flag.BESIDE != 0
-        self.now = max(self.now, (self.post_free if op is Op.BUP else self.array_free) if beside
-                       else self.engine_free)
+        if op is Op.BUP and beside or self._speculative is not None:
+            self.now = max(self.now, self.post_free)
+        else:
+            self.now = max(self.now, self.array_free if beside else self.engine_free)
         self._attribute()
+        speculative = op is Op.MVA and flags & Flag.SPECULATIVE != 0
         # From where it is in the post-processing unit too: a product may begin there later.
         began, posts = self.now, max(self.now, self.post_free) if op in _PRODUCTS else self.now
         ahead = self._ahead(began, posts, registers, flags) if posts > began else None
+        if speculative:
+            assert live is None or len(live)
+            before = flow.ALONE if ahead is None else ahead
+            self._speculative = _Speculative(began, [*registers], flags, live, before)
+            ahead = before._replace(begins=_NEVER)
         way: flow.Flow | None = None
         if op is Op.DRV and live is not None and below is not None:
             left = cycles = self._derivatives(registers, flags, live, below)
         elif ahead is not None or live is not None and (op is Op.MVA or flow.scanned_update(
                 registers[Reg.COUNT], registers[Reg.S_STRIDE])):
             if live is None:
-                live = np.ones((registers[Reg.COUNT], (registers[Reg.P] + 1) // 2), np.bool_)
+                live = self._all(registers)
             left, cycles, way = self._scanned(op, registers, flags, live, wanted, ahead)
         elif wanted is not None:
             made = self._reduced if op is Op.MVD else self._drained
@@ -211,15 +237,44 @@ class Clock:
         before = max(began + 1, self.engine_free)
         if op not in _POST_ONLY:
             self.array_free = began + left
-        if op in _POST_ONLY or op in _PRODUCTS:
+        if op in _POST_ONLY or op in _PRODUCTS and not speculative:
             self.post_free = began + cycles
             self._product = self._way_of(op, registers, flags, wanted, began, way)
         # It rests in the cycle that begins the post-processing, if the array is free before.
-        rests = posts > began and self.array_free <= posts
+        rests = posts > began and self.array_free <= posts and not speculative
         more = max(0, self.engine_free - before - rests)
         self.busy += more
         self.spent[op] = self.spent.get(op, 0) + more
-        self.now = posts
+        if op is Op.LOSS:
+            self.loss_free = self.post_free
+            self._decide(bool(kept))
+        if not speculative:
+            self.now = posts
+
+    def _decide(self, kept: bool) -> None:
+        """A LOSS is over: what becomes of the product that awaited it."""
+        pending, self._speculative = self._speculative, None
+        if pending is None:
+            return
+        busy = self.engine_free
+        if kept:
+            begins = self.post_free - 1 - pending.began + _FIRST_ACCEPT
+            live = self._all(pending.registers) if pending.live is None else pending.live
+            left, cycles, way = self._scanned(
+                Op.MVA, pending.registers, pending.flags, live, None,
+                pending.ahead._replace(begins=begins))
+            self.array_free, self.post_free = pending.began + left, pending.began + cycles
+            self._product = self._way_of(Op.MVA, pending.registers, pending.flags, None,
+                                         pending.began, way)
+        else:
+            self.array_free = self.post_free
+        self.busy += self.engine_free - busy
+        self.spent[Op.MVA] += self.engine_free - busy
+
+    @staticmethod
+    def _all(registers: list[int]) -> npt.NDArray[np.bool_]:
+        """No scalar of an MVA is zero."""
+        return np.ones((registers[Reg.COUNT], (registers[Reg.P] + 1) // 2), np.bool_)
 
     def _way_of(self, op: Op, registers: list[int], flags: int,
                 wanted: npt.NDArray[np.bool_] | None, began: int,

@@ -12,8 +12,8 @@ import enum
 
 __all__ = ["VERSION", "Op", "Reg", "Flag", "Post", "Rule", "Space", "Cause", "Instruction",
            "encode", "decode", "sign_extend", "REGISTER_BITS", "SIGMOID_ENTRIES", "LOGIT_FRACTION",
-           "SHIFT_MAX", "LIVE_MAX", "ERROR_SAMPLES", "SIGN_SIZE", "FLAGS", "OPERANDS", "FORMATTED",
-           "LISTS"]
+           "SHIFT_MAX", "SPECULATIVE_MAX", "LIVE_MAX", "ERROR_SAMPLES", "SIGN_SIZE", "FLAGS",
+           "OPERANDS", "FORMATTED", "LISTS"]
 
 VERSION = 1
 REGISTER_BITS = 24
@@ -23,6 +23,8 @@ SIGMOID_ENTRIES = 1024
 LOGIT_FRACTION = 10
 #: Largest shift of a lane or of the post-processing unit.
 SHIFT_MAX = 31
+#: Most results of an MVA with Flag.SPECULATIVE: they wait on their way.
+SPECULATIVE_MAX = 128
 #: What Flag.SIGNS multiplies by, or its negative.
 SIGN_SIZE = 128
 #: Most neurons of a DRV with Flag.LIVE, and of the layer below one with deeper ids.
@@ -160,6 +162,10 @@ class Flag(enum.IntFlag):
                           #: samples: likewise, nothing is read or written of them
     SIGNS = 1 << 18       #: MVA, MVD: the matrix is not stored: it is +-SIGN_SIZE, the sign of each
                           #: place in the weight memory a fixed random bit (feedback alignment)
+    SPECULATIVE = 1 << 19  #: MVA: the sums are made, but there are results only if no sample of the
+                          #: LOSS that must be the next tensor instruction has an error that is not
+                          #: zero: they are written after it, as the registers say now. COUNT is 1,
+                          #: Q at most 128; not with WANTED
 
 
 class Rule(enum.Enum):
@@ -201,7 +207,8 @@ class Cause(enum.IntEnum):
 _POST_FLAGS = (Flag.POST0 | Flag.POST1 | Flag.SIGMOID | Flag.PAIRS | Flag.ROWS | Flag.SLOPE_ROWS
                | Flag.SLOPE | Flag.BIAS_GRADIENT)
 FLAGS: dict[Op, int] = {
-    Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.BESIDE | Flag.WANTED | Flag.SIGNS),
+    Op.MVA: int(_POST_FLAGS | Flag.INPUT | Flag.BESIDE | Flag.WANTED | Flag.SIGNS
+                | Flag.SPECULATIVE),
     Op.MVD: int(_POST_FLAGS | Flag.WANTED | Flag.SIGNS),
     Op.MVR: int(_POST_FLAGS | Flag.LIVE | Flag.WANTED),
     Op.UPD: int(Flag.INPUT | Flag.EVENT | Flag.STOCHASTIC | Flag.MASTER | Flag.BESIDE

@@ -20,7 +20,7 @@ from .isa import (
     sign_extend,
 )
 from .state import LOADABLE, STORABLE, State, beats_per_unit, depth
-from .tensor import Fault, execute
+from .tensor import Fault, execute, finish
 
 __all__ = ["Machine"]
 
@@ -49,6 +49,7 @@ class Machine:
         self.program: list[Instruction | None] = [decode(0)] * config.program_words
         self.pc = 0
         self.ddr_base = 0
+        self._speculative = 0
         self.cause = Cause.NONE
         self.clock = Clock(config)
 
@@ -162,11 +163,18 @@ class Machine:
     def execute(self, op: Op, flags: int) -> None:
         """Execute a tensor instruction; to be overridden by what only counts."""
         execute(op, self.state, self.registers, flags)
+        if op is Op.MVA and flags & Flag.SPECULATIVE:
+            self._speculative = self.pc
+        elif op is Op.LOSS:
+            loss, self.pc = self.pc, self._speculative
+            finish(self.state)
+            self.pc = loss
         self.clock.tensor(op, self.registers, flags,
                           self.state.list_cycles if op in LISTS else 0,
                           self.state.live if op in (Op.MVA, Op.UPD, Op.DRV) else None,
                           self.state.below, self.state.selected if op is Op.SEL else None,
-                          self.state.wanted if op in (Op.MVA, Op.MVD, Op.MVR) else None)
+                          self.state.wanted if op in (Op.MVA, Op.MVD, Op.MVR) else None,
+                          self.state.kept if op is Op.LOSS else None)
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         """Move data between DDR and a local memory; likewise."""

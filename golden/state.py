@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +12,7 @@ from .config import Config
 from .isa import Space
 from .registers import SATURATIONS
 
-__all__ = ["State", "beats_per_unit", "depth", "LOADABLE", "STORABLE"]
+__all__ = ["Pending", "State", "beats_per_unit", "depth", "LOADABLE", "STORABLE"]
 
 #: Spaces that LOAD writes and STORE reads.
 LOADABLE = (Space.INPUT, Space.TARGET, Space.WEIGHT, Space.BIAS)
@@ -28,6 +30,20 @@ def depth(space: Space, config: Config) -> int:
             Space.WEIGHT: config.weight_words, Space.BIAS: config.bias_pairs,
             Space.LOGIT: config.logit_pairs, Space.PAIR: config.pairs,
             Space.LIST: config.toper_lanes * config.list_entries}[space]
+
+
+class Pending(NamedTuple):
+    """Sums whose results are not made before a LOSS has found no error.
+
+    Members
+    -------
+    registers, flags : of the instruction that made them.
+    sums : (samples, at least Q) float64, exact integers.
+    """
+
+    registers: list[int]
+    flags: int
+    sums: npt.NDArray[np.float64]
 
 
 class State:
@@ -51,6 +67,8 @@ class State:
         own activations of the last DRV, were not zero: cycles depend on it.
     wanted : (COUNT,) which samples of the last MVA, MVD or MVR were not left out by Flag.WANTED;
         None if it did not list them. Likewise.
+    pending : the MVA with Flag.SPECULATIVE that awaits its LOSS; None without one.
+    kept : whether the last LOSS let such an MVA have its results; None if there was none.
     below : which activations of the layer below were not zero, of the last DRV; likewise.
     neurons, selected : neurons that the last DRV made rows of, and that the last SEL selected.
     random : state of the random generator.
@@ -76,6 +94,8 @@ class State:
         self.offers = lists.Counts(0, 0, 0, 0, 0, 0)
         self.live = np.ones((1, 1), np.bool_)
         self.wanted: npt.NDArray[np.bool_] | None = None
+        self.pending: Pending | None = None
+        self.kept: bool | None = None
         self.below = np.zeros(0, np.int64)
         self.list_cycles = 0
         self.clear_counters()
@@ -85,6 +105,7 @@ class State:
         self.loss = self.correct = self.samples = self.max_error = 0
         self.saturations = dict.fromkeys(SATURATIONS, 0)
         self.neurons = self.selected = 0
+        self.pending = self.kept = None
         self.erring = np.zeros(0, np.bool_)
 
     def _view(self, space: Space) -> np.ndarray:

@@ -22,6 +22,7 @@ from .isa import (
     LIVE_MAX,
     OPERANDS,
     SIGN_SIZE,
+    SPECULATIVE_MAX,
     Cause,
     Flag,
     Op,
@@ -37,9 +38,9 @@ from .operands import operand as _operand
 from .operands import pairs as _pairs
 from .operands import runs as _runs
 from .selector import select
-from .state import State
+from .state import Pending, State
 
-__all__ = ["Fault", "execute"]
+__all__ = ["Fault", "execute", "finish"]
 
 _LIMIT = 1 << 16
 _COUNT_MAX = 4095
@@ -95,9 +96,14 @@ class _Tensor(ListTensor):
     # --- operand checks -------------------------------------------------------------------------
 
     def check(self, op: Op) -> None:
-        """ILLEGAL for a post that does not exist; OPERAND unless the registers of
+        """ILLEGAL for a post that does not exist, flags that exclude each other, or another
+        instruction than the LOSS that Flag.SPECULATIVE awaits; OPERAND unless the registers of
         :data:`OPERANDS` lie in their ranges."""
         if op in (Op.MVA, Op.MVD, Op.MVR) and self.flags & 3 == 3:
+            raise Fault(Cause.ILLEGAL)
+        if self.has(Flag.SPECULATIVE) and self.has(Flag.WANTED):
+            raise Fault(Cause.ILLEGAL)
+        if self.s.pending is not None and op is not Op.LOSS:
             raise Fault(Cause.ILLEGAL)
         counts, bases, shifts = OPERANDS[op]
         r = self.r
@@ -110,6 +116,8 @@ class _Tensor(ListTensor):
         for register in shifts:
             if r[register] >= 32:
                 raise Fault(Cause.OPERAND)
+        if self.has(Flag.SPECULATIVE):
+            _operand(r[Reg.COUNT] == 1 and r[Reg.Q] <= SPECULATIVE_MAX)
         if op in FORMATTED:
             n, m = self[Reg.CODE_BITS], self[Reg.ACC_BITS]
             _operand(2 <= n <= 16 and m <= 12 and n + m <= 16)
@@ -262,7 +270,11 @@ class _Tensor(ListTensor):
     def mva(self) -> None:
         scalars = self.leave_out(self.scalars(self[Reg.P]))
         self.s.live = self.live(scalars)
-        self.post(scalars @ self.matrix(), self[Reg.Q])
+        sums = scalars @ self.matrix()
+        if self.has(Flag.SPECULATIVE):
+            self.s.pending = Pending([*self.r], self.flags, sums)
+        else:
+            self.post(sums, self[Reg.Q])
 
     def leave_out(self, operands: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Of a product's operands (COUNT, width), those of the samples that are made."""
@@ -364,6 +376,9 @@ class _Tensor(ListTensor):
         self.s.max_error = int(np.abs(errors).max())
         self.s.erring = np.any(errors, axis=1)[:ERROR_SAMPLES]
         self.write_errors(errors, p)
+        self.s.kept = None
+        if self.s.pending is not None:
+            self.s.kept = not errors.any()
 
     def drv(self) -> None:
         p, q, deep = self[Reg.P], self[Reg.Q], self[Reg.TILES]
@@ -460,3 +475,17 @@ def execute(op: Op, state: State, registers: list[int], flags: int) -> None:
     tensor = _Tensor(state, registers, flags)
     tensor.check(op)
     _METHODS[op](tensor)
+
+
+def finish(state: State) -> None:
+    """After LOSS: the results of an MVA with Flag.SPECULATIVE, unless a sample has an error.
+
+    Raises
+    ------
+    Fault
+        ADDRESS, of that MVA.
+    """
+    pending, state.pending = state.pending, None
+    if pending is not None and state.kept:
+        tensor = _Tensor(state, pending.registers, pending.flags)
+        tensor.post(pending.sums, tensor[Reg.Q])

@@ -23,7 +23,8 @@ class Program:
 
     def __init__(self) -> None:
         self._code: list[tuple[Op, int, int, Label | None]] = []
-        self._known: dict[Reg, int] = {}
+        # Values, or what they are copies of.
+        self._known: dict[Reg, int | tuple[Reg, int]] = {}
         self._pinned: dict[Reg, int] = {}
 
     def __len__(self) -> int:
@@ -90,7 +91,11 @@ class Program:
         """
         if not -(1 << 13) <= offset < 1 << 13:
             raise ValueError(f"offset must fit in 14 bits, not {offset!r}")
+        if self._known.get(register) == (source, offset):
+            return
         self._emit(Op.MOV, register, (offset & 0x3FFF) << 6 | source)
+        if register != source:
+            self._known[register] = source, offset
 
     def add(self, register: Reg, value: int) -> None:
         """``register`` += ``value``.
@@ -165,6 +170,9 @@ class Program:
         self._code.append((op, int(rd), imm, label))
         if op < Op.MVA and op not in (Op.BLT, Op.BZE):
             self._known.pop(rd, None)
+            for register, known in list(self._known.items()):
+                if isinstance(known, tuple) and known[0] == rd:
+                    del self._known[register]
 
 
 def listing(words: list[int]) -> str:

@@ -19,16 +19,28 @@ from collections.abc import Callable
 
 from tangente.golden.config import Config
 from tangente.golden.flow import GROUP, SCANNED_SAMPLES
-from tangente.golden.isa import SHIFT_MAX, Flag, Op, Post, Reg, Space, decode, encode
+from tangente.golden.isa import (
+    SHIFT_MAX,
+    SPECULATIVE_MAX,
+    Flag,
+    Op,
+    Post,
+    Reg,
+    Space,
+    decode,
+    encode,
+)
 
 from .assembler import Label, Program
 from .conventions import (
+    ACTIVATIONS,
     BATCHES,
     COUNT,
     DDR_INPUT,
     DDR_LOGITS,
     DDR_TARGET,
     INPUT_PAIRS,
+    LAST_ACTIVATIONS,
     LAST_INPUT,
     NEXT_INPUT,
     NEXT_TARGET,
@@ -170,6 +182,9 @@ class Compiled:
         # Nothing is learnt of a batch of one without an error that is left after rounding.
         alone = learn and not threshold and options.batch == 1
         early = learn and self._early
+        if rate is not None and self._speculative:
+            self._one_by_one(p, rate)
+            return p.words()
         if early:
             self._begin(p, learn=learn)
         loop = p.here()
@@ -227,7 +242,66 @@ class Compiled:
         p.halt()
         return p.words()
 
+    def _one_by_one(self, p: Program, rate: Rate) -> None:
+        """Batches of one. The next sample's first product is made in the array beside the loss, and
+        again after the updates if there is an error: it is rarer that there is one.
+
+        The second layer's update is made last, while the sums of that product leave the array.
+        """
+        layout, layers, go_on = self.layout, self.network.layers, Label()
+        if layout.turns:
+            p.set(**{ACTIVATIONS.name: layout.activation_pairs[0]})
+        self._begin(p, learn=True)
+        p.tensor(*self._product(Program(), layers[0], learn=True))
+        loop = p.here()
+        self._load_inputs(p, Flag.BESIDE)
+        for layer in layers[1:-1]:
+            p.tensor(*self._product(p, layer, learn=True))
+        # Wanted later than inputs; this is where there is time.
+        self._load_targets(p, Flag.BESIDE)
+        p.move(LAST_INPUT, INPUT_PAIRS)
+        self._next_inputs(p)
+        if len(layers) > 1:
+            last = self._product(p, layers[-1], learn=True)
+            if not layers[-1].input_major:
+                # It leaves alone what the next one needs of these.
+                self._scalars(p, layers[0], INPUT_PAIRS, None)
+                p.set(shift2=self.network.scales.forward(0)[1])
+            p.wait()
+            p.tensor(*last)
+        else:
+            p.wait()
+        op, flags = self._product(p, layers[0], learn=True)
+        p.tensor(op, flags | Flag.SPECULATIVE)
+        self._loss(p, learn=True)
+        self._next_targets(p)
+        # What comes if there is an error is prepared meanwhile.
+        if len(layers) > 1:
+            self._back(p, layers[-1])
+        p.set(**{PAIR_RECORD.name: 0})
+        p.jump_if_no_error(PAIR_RECORD, go_on)
+        self._backward(p, rate)
+        if layout.turns:
+            there = layout.activation_pairs[0]
+            p.move(LAST_ACTIVATIONS, ACTIVATIONS)
+            p.toggle(ACTIVATIONS, there ^ (there + layout.turns), PAIR_RECORD)
+        p.tensor(*self._product(p, layers[0], learn=True))
+        if layout.turns:
+            self._weights(p, layers[1], rate, Flag.BESIDE)
+        p.mark(go_on)
+        p.loop(BATCHES, loop)
+        p.wait()
+        p.halt()
+
     # --- parts of a program -----------------------------------------------------------------------
+
+    @property
+    def _speculative(self) -> bool:
+        """Whether a sample's first product is begun before it is known whether the one before it
+        changes the weights."""
+        first = self.network.layers[0]
+        return (self._early and self.network.options.algorithm not in _SELDOM_SURE
+                and first.input_major and first.outputs <= SPECULATIVE_MAX)
 
     @property
     def _early(self) -> bool:
@@ -280,30 +354,42 @@ class Compiled:
 
     def _load(self, p: Program, flags: Flag = NO_FLAGS) -> None:
         """Start the transfers of the next batch, the short one first: it is waited for."""
-        layout = self.layout
-        p.move(Reg.DDR, DDR_TARGET)
-        p.move(Reg.LOCAL, NEXT_TARGET)
-        p.set(length=layout.target_beats)
-        p.load(Space.TARGET, flags)
-        p.move(Reg.DDR, DDR_INPUT)
-        p.move(Reg.LOCAL, NEXT_INPUT)
-        p.set(length=layout.batch_beats)
-        p.load(Space.INPUT, flags)
-        p.add(DDR_TARGET, layout.target_beats)
-        p.add(DDR_INPUT, layout.batch_beats)
-        if layout.double:
-            p.toggle(NEXT_TARGET, layout.target_beats, PAIR_RECORD)
-            p.toggle(NEXT_INPUT, layout.batch_beats, PAIR_RECORD)
+        self._load_targets(p, flags)
+        self._load_inputs(p, flags)
 
-    def _scalars(self, p: Program, layer: Layer, inputs: Reg = INPUT_PAIRS) -> Flag:
+    def _load_targets(self, p: Program, flags: Flag = NO_FLAGS) -> None:
+        self._load_space(p, Space.TARGET, DDR_TARGET, NEXT_TARGET, self.layout.target_beats, flags)
+
+    def _load_inputs(self, p: Program, flags: Flag = NO_FLAGS) -> None:
+        self._load_space(p, Space.INPUT, DDR_INPUT, NEXT_INPUT, self.layout.batch_beats, flags)
+
+    def _load_space(self, p: Program, space: Space, ddr: Reg, local: Reg, beats: int,
+                    flags: Flag) -> None:
+        p.move(Reg.DDR, ddr)
+        p.move(Reg.LOCAL, local)
+        p.set(length=beats)
+        p.load(space, flags)
+        p.add(ddr, beats)
+        if self.layout.double:
+            p.toggle(local, beats, PAIR_RECORD)
+
+    def _scalars(self, p: Program, layer: Layer, inputs: Reg, activations: Reg | None) -> Flag:
         """S_BASE and S_STRIDE of what an input-major layer multiplies."""
         if layer.index == 0:
             p.move(Reg.S_BASE, inputs)
             p.set(s_stride=4 * self.layout.sample_beats)
             return Flag.INPUT
-        p.set(s_base=self.layout.activation_pairs[layer.index - 1],
-              s_stride=self.layout.pair_record)
+        self._activations(p, Reg.S_BASE, layer.index - 1, activations)
+        p.set(s_stride=self.layout.pair_record)
         return NO_FLAGS
+
+    def _activations(self, p: Program, register: Reg, layer: int, turn: Reg | None) -> None:
+        """Where a layer's activations lie, to ``register``: the first one's by ``turn``, in a
+        program in which they have two places."""
+        if layer == 0 and turn is not None and self.layout.turns and self._speculative:
+            p.move(register, turn)
+        else:
+            p.set(**{register.name: self.layout.activation_pairs[layer]})
 
     def _product(self, p: Program, layer: Layer, *, learn: bool) -> tuple[Op, Flag]:
         """Set the operands of a forward product; the instruction.
@@ -316,7 +402,8 @@ class Compiled:
               shift=shift)
         op, flags = Op.MVA, NO_FLAGS
         if layer.input_major:
-            flags |= self._scalars(p, layer) | Flag.BESIDE
+            flags |= Flag.BESIDE | self._scalars(p, layer, INPUT_PAIRS,
+                                                 ACTIVATIONS if learn else None)
         else:
             op = Op.MVD
             p.set(v_base=layout.activation_rows[layer.index - 1], v_stride=layout.row_record)
@@ -327,7 +414,8 @@ class Compiled:
             flags |= Flag.SIGMOID
         if layer.index in layout.activation_pairs:
             flags |= Flag.PAIRS
-            p.set(y_base=layout.activation_pairs[layer.index], y_stride=layout.pair_record)
+            self._activations(p, Reg.Y_BASE, layer.index, ACTIVATIONS if learn else None)
+            p.set(y_stride=layout.pair_record)
         if layer.index in layout.activation_rows:
             flags |= Flag.ROWS
             p.set(yr_base=layout.activation_rows[layer.index], yr_stride=layout.row_record)
@@ -372,33 +460,38 @@ class Compiled:
 
         An update runs beside the last errors' way to memory: they are the layer's below.
         """
-        layout, network = self.layout, self.network
+        network, turns = self.network, self._speculative and self.layout.turns
         for layer in reversed(network.layers[1:]):
-            below = network.layers[layer.index - 1]
-            shift, shift2 = network.scales.backward(layer.index)
-            flags = Flag(Post.DELTA) | Flag.SLOPE | self._error_results(p, below)
-            if network.options.activation == "sigmoid":
-                flags |= Flag.SIGMOID
-            if network.options.feedback == "lfsr":
-                flags |= Flag.SIGNS
-            if self._leaves_out:
-                # Nothing reads what is not made: updates and the next product leave it out too.
-                flags |= Flag.WANTED
-            p.set(m_base=layer.back, p=layer.p, q=layer.q, shift=shift, shift2=shift2,
-                  g_base=layout.activation_pairs[below.index])
-            if layer.input_major:
-                p.tensor(Op.MVD, flags, v_base=layout.error_rows[layer.index],
-                         v_stride=layout.row_record)
-            else:
-                # Not the first: the loss, which says what samples are wanted, must be over.
-                if layer is not network.layers[-1]:
-                    flags |= Flag.BESIDE
-                p.tensor(Op.MVA, flags, s_base=layout.error_pairs[layer.index],
-                         s_stride=layout.pair_record)
-            self._weights(p, layer, rate, Flag.BESIDE)
+            p.tensor(*self._back(p, layer))
+            if layer.index > 1 or not turns:
+                self._weights(p, layer, rate, Flag.BESIDE)
         self._weights(p, network.layers[0], rate, NO_FLAGS)
-        for layer in network.layers:
+        for layer in reversed(network.layers) if turns else network.layers:
             self._biases(p, layer, rate)
+
+    def _back(self, p: Program, layer: Layer) -> tuple[Op, Flag]:
+        """Set the operands of the errors of the layer below ``layer``; the instruction."""
+        layout, network = self.layout, self.network
+        below = network.layers[layer.index - 1]
+        shift, shift2 = network.scales.backward(layer.index)
+        flags = Flag(Post.DELTA) | Flag.SLOPE | self._error_results(p, below)
+        if network.options.activation == "sigmoid":
+            flags |= Flag.SIGMOID
+        if network.options.feedback == "lfsr":
+            flags |= Flag.SIGNS
+        if self._leaves_out:
+            # Nothing reads what is not made: updates and the next product leave it out too.
+            flags |= Flag.WANTED
+        p.set(m_base=layer.back, p=layer.p, q=layer.q, shift=shift, shift2=shift2)
+        self._activations(p, Reg.G_BASE, below.index, ACTIVATIONS)
+        if layer.input_major:
+            p.set(v_base=layout.error_rows[layer.index], v_stride=layout.row_record)
+            return Op.MVD, flags
+        # Not the first: the loss, which says what samples are wanted, must be over.
+        if layer is not network.layers[-1]:
+            flags |= Flag.BESIDE
+        p.set(s_base=layout.error_pairs[layer.index], s_stride=layout.pair_record)
+        return Op.MVA, flags
 
     def _registers(self, p: Program, rate: Rate) -> None:
         """DPFM: sample by sample, registers up to the outputs, then errors of the hidden layers."""
@@ -447,7 +540,8 @@ class Compiled:
         p.set(m_base=layer.word, p=layer.p, q=layer.q,
               shift=network.scales.update(layer.index, rate), v_stride=layout.row_record)
         if layer.input_major:
-            flags |= self._scalars(p, layer, LAST_INPUT if self._early else INPUT_PAIRS)
+            flags |= self._scalars(p, layer, LAST_INPUT if self._early else INPUT_PAIRS,
+                                   LAST_ACTIVATIONS)
             p.set(v_base=layout.error_rows[layer.index])
         else:
             p.set(s_base=layout.error_pairs[layer.index], s_stride=layout.pair_record,

@@ -30,6 +30,8 @@ class Layout:
     -------
     pair_record, row_record : pairs and rows of one sample.
     activation_pairs, activation_rows, slope_rows : offset in the record by hidden layer.
+    turns : pairs between two places of the first hidden layer's activations that take turns, for
+        batches of one; 0 if there is one place.
     error_pairs, error_rows : offset in the record by layer.
     registers : by layer, the first of its register rows (DPFM).
     register_tiles : by layer, rows that one neuron's registers take.
@@ -87,6 +89,10 @@ class Layout:
         padded = GROUP * math.ceil(pairs / GROUP)
         self.pair_record = padded if self.batch * padded <= config.pairs else pairs
         self.row_record = rows
+        self.turns = 0
+        if (self.batch == 1 and options.algorithm != "dpfm" and last and layers[1].input_major
+                and 2 * self.pair_record <= config.pairs):
+            self.turns = self.pair_record
         self._place_registers(self.batch * rows)
         self._place_lists()
         self.logit_stride = math.ceil(layers[last].outputs / 2)

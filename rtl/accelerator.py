@@ -62,6 +62,8 @@ class Accelerator(wiring.Component):
             control.pc.eq(sequencer.pc),
             engine.start.eq(sequencer.engine_start), engine.op.eq(sequencer.engine_op),
             engine.apart.eq(sequencer.engine_apart), engine.follow.eq(sequencer.engine_follow),
+            engine.speculative.eq(sequencer.engine_speculative),
+            sequencer.loss_busy.eq(engine.loss_busy), sequencer.kept.eq(engine.kept),
             engine.job.eq(sequencer.job), engine.reset_job.eq(sequencer.reset_job),
             engine.clear.eq(sequencer.clear),
             engine.seed_load.eq(control.seed_load), engine.seed.eq(control.seed),

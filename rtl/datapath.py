@@ -56,6 +56,7 @@ class Datapath(wiring.Component):
         they are handed on.
     fault : Out. An address is beyond its memory (pulse).
     reset_job : In. Forget the job; high for at least :data:`FLUSH` cycles.
+    drop : In. MVA: forget the job, all of it in this cycle.
     scalar_address : Out, 17; scalar_data : In, 2E. A pair, 2 cycles later.
     live : Out. Neurons that the last OWN made rows of. clear : In. Zero it.
     sample : Out, 5; erring : In. Whether that sample has errors, in the same cycle.
@@ -89,6 +90,7 @@ class Datapath(wiring.Component):
         super().__init__({
             "start": In(1), "kind": In(3), "job": In(Descriptor()),
             "written": Out(1), "emptied": Out(1), "fault": Out(1), "reset_job": In(1),
+            "drop": In(1),
             "scalar_address": Out(17), "scalar_data": In(2 * bits),
             "live": Out(12), "clear": In(1),
             "sample": Out(range(SCANNED_SAMPLES)), "erring": In(1),
@@ -123,10 +125,12 @@ class Datapath(wiring.Component):
         drained = is_kind[Kind.MVA] | is_kind[Kind.MVR]
         is_product = drained | is_kind[Kind.MVD]
 
+        forget = self._forget = Signal()
+        m.d.comb += forget.eq(self.reset_job | self.drop)
         m.submodules.issue = self.issue = issue = Issue(self.config)
         m.d.comb += [
             issue.start.eq(self.start), issue.job.eq(job), issue.kind.kind.eq(self.kind),
-            issue.reset_job.eq(self.reset_job), self.fault.eq(issue.fault),
+            issue.reset_job.eq(forget), self.fault.eq(issue.fault),
             self.live.eq(issue.live), issue.clear.eq(self.clear),
             self.scanning.eq(issue.grouped), self.group.eq(issue.group),
             self.sample.eq(issue.sample), issue.erring.eq(self.erring),
@@ -147,10 +151,11 @@ class Datapath(wiring.Component):
             """The micro-operation as it was ``cycles`` ago."""
             while len(history) <= cycles:
                 delayed = Signal(Uop, name=f"uop_{len(history)}", reset_less=True)
-                m.d.sync += delayed.eq(history[-1])
+                m.d.sync += [delayed.eq(history[-1]),
+                             delayed.valid.eq(history[-1].valid & ~self.drop)]
                 if len(history) == stage.CAPTURED + 1:
                     # A product's is of no more use, and not to be taken for the next job's.
-                    m.d.sync += delayed.valid.eq(history[-1].valid & ~is_product)
+                    m.d.sync += delayed.valid.eq(history[-1].valid & ~is_product & ~self.drop)
                 history.append(delayed)
             return history[cycles]
 
@@ -409,16 +414,16 @@ class Datapath(wiring.Component):
             reducer.valid.eq(finished.valid & is_kind[Kind.MVD]),
             reducer.first.eq(finished.first), reducer.last.eq(finished.last),
             drain.capture.eq(folded.valid & folded.last & drained),
-            drain.pairs.eq(folded.target), drain.reset_job.eq(self.reset_job),
+            drain.pairs.eq(folded.target), drain.reset_job.eq(self._forget),
         ]
         leaving = [issue.done]
         for stage_number in range(EMPTIED):
             later = Signal(name=f"leaving_{stage_number}")
-            m.d.sync += later.eq(leaving[-1] & ~self.reset_job)
+            m.d.sync += later.eq(leaving[-1] & ~self._forget)
             leaving.append(later)
         m.d.comb += self.emptied.eq(leaving[-1])
         self.handed_on = Signal()
-        m.submodules.fifo = fifo = ResetInserter(self.reset_job)(
+        m.submodules.fifo = fifo = ResetInserter(self._forget)(
             SyncFIFOBuffered(width=Sums.size, depth=SUMS_DEPTH))
         # A sum to be drained takes the credits of all its pairs, and ends when the drain is free.
         credits = Signal(range(SUMS_DEPTH + 1), init=SUMS_DEPTH)
@@ -429,12 +434,12 @@ class Datapath(wiring.Component):
                      draining.eq(Mux(draining == 0, 0, draining - 1))]
         with m.If(issue.drain):
             m.d.sync += draining.eq(issue.drain_pairs - 1)
-        with m.If(self.reset_job):
+        with m.If(self._forget):
             m.d.sync += [credits.eq(SUMS_DEPTH), draining.eq(0)]
         m.d.comb += [
             issue.credit.eq(credits != 0),
             issue.drain_ready.eq((draining == 0) & (credits >= issue.drain_pairs)),
-            self.handed_on.eq((reducer.result_valid | drain.result_valid) & ~self.reset_job),
+            self.handed_on.eq((reducer.result_valid | drain.result_valid) & ~self._forget),
             fifo.w_en.eq(self.handed_on),
             fifo.w_data.eq(Mux(reducer.result_valid, _both(reducer.even, reducer.odd),
                                _both(drain.even, drain.odd))),

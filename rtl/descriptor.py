@@ -23,7 +23,7 @@ WIDTHS: dict[Reg, int] = {
 FlagBits = data.StructLayout({
     "post": 2, "sigmoid": 1, "input": 1, "pairs": 1, "rows": 1, "slope_rows": 1, "slope": 1,
     "bias_gradient": 1, "event": 1, "stochastic": 1, "master": 1, "own": 1, "shared": 1, "lists": 1,
-    "beside": 1, "live": 1, "wanted": 1, "signs": 1,
+    "beside": 1, "live": 1, "wanted": 1, "signs": 1, "speculative": 1,
 })
 
 

@@ -33,6 +33,9 @@ _KINDS = {Op.MVA: Kind.MVA, Op.MVD: Kind.MVD, Op.MVR: Kind.MVR, Op.UPD: Kind.UPD
 #: Operations that need the array (or the selector, the list unit); the post-processing unit.
 _ARRAY_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.DRV, Op.SEL, Op.SRT, Op.TOP, Op.SCT)
 _POST_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
+#: What the post-processing unit needs to know of a product.
+_PRODUCT_FIELDS = ("flags", "count", "p", "q", "y_base", "y_stride", "yr_base", "yr_stride",
+                   "g_base", "g_stride", "f_base", "f_stride", "shift", "shift2", "b_base", "b_shift")
 _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 
 
@@ -61,8 +64,12 @@ class Engine(wiring.Component):
         be free.
     apart, follow : In. With ``start``: an MVA begins in the array only. It begins in the
         post-processing unit with ``follow``, while ``op`` and ``job`` are still the same.
+    speculative : In. With ``start`` and ``apart``: it waits for the next LOSS, and begins in the
+        post-processing unit when that is over and no sample has an error, which ``kept`` : Out
+        says (pulse). Otherwise it is dropped.
     busy, array_busy, post_busy : Out. From the cycle after ``start`` until the instruction is over;
-        in the units that it needs.
+        in the units that it needs. The array is busy as well while a LOSS decides on what it made.
+    loss_busy : Out. The loss unit is.
     array_fault, post_fault : Out. It met an address beyond a memory (pulse); it is over.
     reset_job : In. Abandon it; to be held for :data:`Datapath.FLUSH` cycles.
     clear : In. Zero the counters.
@@ -79,6 +86,7 @@ class Engine(wiring.Component):
         self.config = config
         super().__init__({
             "start": In(1), "op": In(6), "job": In(Descriptor()), "apart": In(1), "follow": In(1),
+            "speculative": In(1), "kept": Out(1), "loss_busy": Out(1),
             "busy": Out(1), "array_busy": Out(1), "post_busy": Out(1),
             "array_fault": Out(1), "post_fault": Out(1), "reset_job": In(1), "clear": In(1),
             "local_write": In(stream.Signature(LocalWrite, always_ready=True)),
@@ -128,17 +136,25 @@ class Engine(wiring.Component):
         post_job, post_op = Signal(Descriptor()), Signal(6)
         post_begin, post_done = Signal(), Signal()
         self.loss_over, self.selecting, self.listing = Signal(), Signal(), Signal()
+        array_busy = Signal()
         self.losing, self.biasing = Signal(), Signal()
         kind, list_job = Signal(3), Signal(Job)
         select_fault, neurons = Signal(), Signal(12)
         config = self.config
         for_array, for_post = self.op.matches(*_ARRAY_OPS), self.op.matches(*_POST_OPS)
         posts = Signal()
-        m.d.comb += posts.eq((self.start & ~self.apart | self.follow) & for_post)
+        m.d.comb += posts.eq((self.start & ~self.apart | self.follow) & for_post | self.kept)
         m.d.sync += [begin.eq(self.start & for_array), post_begin.eq(posts)]
-        m.d.comb += self.busy.eq(self.array_busy | self.post_busy)
+        m.d.comb += [self.busy.eq(self.array_busy | self.post_busy),
+                     self.loss_busy.eq(self.losing)]
         with m.If(posts):
             m.d.sync += [post_job.eq(self.job), post_op.eq(self.op), self.post_busy.eq(1)]
+        drops = self._elaborate_speculation(m, array_busy)
+        with m.If(self.kept):
+            # What only LOSS needs does not come from the array's copy.
+            for name in _PRODUCT_FIELDS:
+                m.d.sync += post_job[name].eq(job[name])
+            m.d.sync += post_op.eq(Op.MVA)
         # An MVA in the array alone reads what the product before it has written.
         behind = Signal()
         with m.If(self.start):
@@ -151,7 +167,7 @@ class Engine(wiring.Component):
         with m.Elif(post.pair_write_enable & ~self.losing):
             m.d.sync += datapath.reached.eq(post.pair_write_address >> 3)
         with m.If(self.start & for_array):
-            m.d.sync += [job.eq(self.job), op.eq(self.op), self.array_busy.eq(1)]
+            m.d.sync += [job.eq(self.job), op.eq(self.op), array_busy.eq(1)]
             with m.Switch(self.op):
                 for operation, value in _KINDS.items():
                     with m.Case(operation):
@@ -179,6 +195,7 @@ class Engine(wiring.Component):
         ]
         wiring.connect(m, datapath.sums, post.sums)
         wiring.connect(m, loss.errors, post.errors)
+        m.d.comb += datapath.drop.eq(drops)
         for unit in (datapath, post, loss):
             m.d.comb += unit.reset_job.eq(self.reset_job)
         with m.Switch(op):
@@ -236,12 +253,36 @@ class Engine(wiring.Component):
         ]
         fault = self.array_fault | self.post_fault
         with m.If(done | fault | self.reset_job):
-            m.d.sync += self.array_busy.eq(0)
-        with m.If(post_done | fault | self.reset_job):
+            m.d.sync += array_busy.eq(0)
+        with m.If(post_done & ~self.kept | fault | self.reset_job):
             m.d.sync += self.post_busy.eq(0)
         with m.If(self.reset_job):
             m.d.sync += [begin.eq(0), post_begin.eq(0)]
         return job
+
+    def _elaborate_speculation(self, m: Module, array_busy) -> Signal:
+        """An MVA that awaits a LOSS, and what becomes of it; whether it is dropped now."""
+        awaits, decides, erring, drops = Signal(), Signal(), Signal(), Signal()
+        with m.If(self.loss_unit.start):
+            m.d.sync += erring.eq(0)
+        with m.Elif(self.loss_unit.errors_over & self.loss_unit.erring):
+            m.d.sync += erring.eq(1)
+        # Not an earlier one, beside which it began.
+        with m.If(self.start & (self.op == Op.LOSS)):
+            m.d.sync += decides.eq(awaits)
+        over = decides & self.loss_over & ~self.post_fault & ~self.array_fault & ~self.reset_job
+        m.d.comb += [
+            self.kept.eq(over & ~erring), drops.eq(over & erring | awaits & self.clear),
+            # Until it is known what becomes of it nothing else begins there.
+            self.array_busy.eq(array_busy | decides),
+        ]
+        with m.If(self.start & self.speculative):
+            m.d.sync += awaits.eq(1)
+        with m.Elif(self.kept | drops | self.reset_job | self.array_fault | self.post_fault):
+            m.d.sync += [awaits.eq(0), decides.eq(0)]
+        with m.If(drops):
+            m.d.sync += array_busy.eq(0)
+        return drops
 
     def _elaborate_memories(self, m: Module, job) -> None:
         config, bits = self.config, self.config.element_bits

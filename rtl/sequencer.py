@@ -20,6 +20,7 @@ from ..golden.isa import (
     LIVE_MAX,
     OPERANDS,
     REGISTER_BITS,
+    SPECULATIVE_MAX,
     Cause,
     Flag,
     Op,
@@ -61,7 +62,8 @@ class Sequencer(wiring.Component):
     ddr_base : In. Byte address that transfers count from.
     running, halted, resetting, cause, pc : Out. For the host.
     clear : Out. Counters are to be zeroed (pulse).
-    engine_start, engine_apart, engine_follow, engine_op, job : Out; max_error : In.
+    engine_start, engine_apart, engine_follow, engine_speculative, engine_op, job : Out;
+        max_error, loss_busy, kept : In.
     sample : Out, 6; erring : In. See :class:`tangente.rtl.engine.Engine`.
     engine_busy, array_busy, post_busy, array_fault, post_fault : In. See
         :class:`tangente.rtl.engine.Engine`.
@@ -80,6 +82,7 @@ class Sequencer(wiring.Component):
             "running": Out(1), "halted": Out(1), "resetting": Out(1), "cause": Out(8),
             "pc": Out(16), "clear": Out(1),
             "engine_start": Out(1), "engine_apart": Out(1), "engine_follow": Out(1),
+            "engine_speculative": Out(1), "loss_busy": In(1), "kept": In(1),
             "engine_op": Out(6), "job": Out(Descriptor()),
             "engine_busy": In(1), "array_busy": In(1), "post_busy": In(1),
             "array_fault": In(1), "post_fault": In(1),
@@ -138,6 +141,8 @@ class Sequencer(wiring.Component):
             kind["transfer"].eq(op.matches(Op.LOAD, Op.STORE)),
             kind["wait"].eq((op == Op.WAIT) & (imm == 0)), kind["halt"].eq(op == Op.HALT),
         ]
+        # An MVA awaits its LOSS.
+        awaits = self.awaits = Signal()
         refused, cause = self._elaborate_checks(m, op, imm)
         transfer_refused, transfer_cause, command_ready = self._elaborate_transfer(m, op, imm)
         # Where the instructions are that the array and the post-processing unit work on.
@@ -145,9 +150,11 @@ class Sequencer(wiring.Component):
         beside = (imm & Flag.BESIDE).any()
         beside_array, beside_post, product = Signal(), Signal(), Signal()
         m.d.sync += [beside_array.eq(beside & (op != Op.BUP)),
-                     beside_post.eq(beside & (op == Op.BUP)), product.eq(op == Op.MVA)]
+                     beside_post.eq(beside & (op == Op.BUP) | awaits), product.eq(op == Op.MVA)]
         # An MVA runs in the array, and awaits the post-processing unit.
         apart = self.apart = Signal()
+        speculative = (imm & Flag.SPECULATIVE).any()
+        m.d.comb += self.engine_speculative.eq(product & speculative)
         units_busy = Mux(beside_array, self.array_busy,
                          Mux(beside_post, self.post_busy, self.engine_busy))
         flush = self.flush = Signal(_FLUSH_BITS)
@@ -172,7 +179,7 @@ class Sequencer(wiring.Component):
         def go_on(held=0):
             """The instruction is over: the next word is there, or must be fetched."""
             with m.If(taken):
-                m.d.sync += pc.eq(target)
+                m.d.sync += [pc.eq(target), unstopped.eq(0)]
             with m.Else():
                 m.d.sync += [pc.eq(ahead), ahead.eq(ahead + 1)]
             with m.If(taken | held):
@@ -180,7 +187,10 @@ class Sequencer(wiring.Component):
             with m.Else():
                 m.d.sync += state.eq(State.READ)
 
-        ends = self.ends = stopping | (bus_error != 0) | (pc >= config.program_words)
+        # START forgets what awaits a LOSS: STOP comes after it, unless there is a branch between.
+        unstopped, stops = Signal(), Signal()
+        m.d.comb += stops.eq(stopping & ~unstopped)
+        ends = self.ends = stops | (bus_error != 0) | (pc >= config.program_words)
         m.d.comb += fetching.eq((state == State.IDLE) | (state == State.FETCH))
         self._elaborate_scalar(m, op, imm, a, b, result, writes, target, taken)
         with m.Switch(state):
@@ -188,13 +198,14 @@ class Sequencer(wiring.Component):
                 with m.If(self.start & ~self.resetting):
                     m.d.comb += self.clear.eq(1)
                     m.d.sync += [self.running.eq(1), self.halted.eq(0), self.cause.eq(0),
-                                 pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0),
+                                 pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0), awaits.eq(0),
+                                 unstopped.eq(0),
                                  synchronous.eq(self.transfer_busy)]
                     m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
                 m.d.sync += ahead.eq(pc + 1)
                 with m.If(ends):
-                    halt(Mux(stopping, Cause.STOPPED, Mux(bus_error != 0, bus_error, Cause.PC)))
+                    halt(Mux(stops, Cause.STOPPED, Mux(bus_error != 0, bus_error, Cause.PC)))
                 with m.Elif(synchronous & self.transfer_busy):
                     m.d.comb += self.waiting.eq(1)
                 with m.Else():
@@ -217,7 +228,7 @@ class Sequencer(wiring.Component):
                 # a and b may be stale for MAX_ERROR only; see reads_max_error.
                 with m.If(reads_max_error):
                     m.d.sync += [a.eq(bank[rd]), b.eq(bank[rs])]
-                with m.If(Mux(op == Op.BZE, ~self.post_busy, ~reads_max_error | ~self.engine_busy)):
+                with m.If(Mux(op == Op.BZE, ~self.loss_busy, ~reads_max_error | ~self.engine_busy)):
                     m.d.sync += state.eq(State.EXECUTE)
             with m.Case(State.QUICK):
                 m.d.comb += advance.eq(1)
@@ -236,10 +247,12 @@ class Sequencer(wiring.Component):
                     with m.Elif(~units_busy & ~fault_pending):
                         m.d.comb += [
                             self.engine_start.eq(1),
-                            self.engine_apart.eq(product & self.post_busy),
-                            advance.eq(~self.engine_apart),
+                            self.engine_apart.eq(product & (self.post_busy | speculative)),
+                            advance.eq(~self.engine_apart | speculative),
                         ]
-                        m.d.sync += apart.eq(self.engine_apart)
+                        m.d.sync += [apart.eq(self.engine_apart & ~speculative),
+                                     awaits.eq(self.engine_speculative),
+                                     unstopped.eq(self.engine_speculative)]
                         with m.If((op != Op.BUP) & (op != Op.LOSS)):
                             m.d.sync += array_pc.eq(pc)
                         with m.If(op.matches(Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
@@ -273,7 +286,7 @@ class Sequencer(wiring.Component):
             with m.Case(State.HALT):
                 # The units are reset until nothing of a faulty job is under way.
                 m.d.comb += self.reset_job.eq(1)
-                m.d.sync += apart.eq(0)
+                m.d.sync += [apart.eq(0), awaits.eq(0), unstopped.eq(0)]
                 m.d.sync += flush.eq(flush + 1)
                 with m.If(flush.all()):
                     m.d.sync += [fault_pending.eq(0)]
@@ -288,6 +301,9 @@ class Sequencer(wiring.Component):
         with m.If(halt_now):
             m.d.sync += [self.cause.eq(halt_cause), self.running.eq(0), self.halted.eq(1)]
             m.d.sync += state.eq(State.IDLE)
+        # What awaited a LOSS goes on behind it.
+        with m.If(self.kept):
+            m.d.sync += post_pc.eq(array_pc)
         # A fault of the engine ends the program, whatever the sequencer does meanwhile.
         with m.If((self.array_fault | self.post_fault) & self.running):
             m.d.comb += advance.eq(0)
@@ -364,6 +380,7 @@ class Sequencer(wiring.Component):
                                              for reg in shifts)}
         n, acc = registers[Reg.CODE_BITS], registers[Reg.ACC_BITS]
         event, master = (imm & Flag.EVENT).any(), (imm & Flag.MASTER).any()
+        speculative = (imm & Flag.SPECULATIVE).any()
         asymm = registers[Reg.ASYMM]
         formatted = held("formatted", (n >= 2) & (n <= 16) & (acc <= 12)
                          & (n[:5] + acc[:4] <= 16)
@@ -385,6 +402,8 @@ class Sequencer(wiring.Component):
         no_tiles = held("no_tiles", registers[Reg.TILES] == 0)
         few_tiles = held("few_tiles", registers[Reg.TILES] < 256)
         further = {
+            Op.MVA: ~speculative | held("waits", (registers[Reg.COUNT] == 1)
+                                        & (registers[Reg.Q] <= SPECULATIVE_MAX)),
             Op.UPD: rule,
             Op.SCT: rule & kept,
             Op.SRT: kept,
@@ -403,6 +422,10 @@ class Sequencer(wiring.Component):
                     legal_flags = (imm & ~FLAGS[operation] & 0xFFFFF) == 0
                     if operation in (Op.MVA, Op.MVD, Op.MVR):
                         legal_flags &= imm[:2] != 3
+                    if operation is Op.MVA:
+                        legal_flags &= ~(speculative & (imm & Flag.WANTED).any())
+                    if operation is not Op.LOSS:
+                        legal_flags &= ~self.awaits
                     checks = [in_count[reg] for reg in counts]
                     checks += [in_place[reg] for reg in bases]
                     checks += [in_shift[reg] for reg in shifts]

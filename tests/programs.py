@@ -237,7 +237,7 @@ def random_instruction(rng: np.random.Generator, config: Config, op: Op,
     values = random_registers(rng, config, op) | sizes
     flags = 0
     for flag in Flag:
-        if (FLAGS[op] & flag and flag not in (Flag.POST0, Flag.POST1, Flag.BESIDE)
+        if (FLAGS[op] & flag and flag not in (Flag.POST0, Flag.POST1, Flag.BESIDE, Flag.SPECULATIVE)
                 and rng.random() < 0.5):
             flags |= flag
     if op in _PRODUCTS:

@@ -257,12 +257,14 @@ def test_seed_decides_random_rounding() -> None:
 class Trace(Machine):
     """Runs a program's scalar instructions, and records the others with their registers."""
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, erring: bool) -> None:
         super().__init__(compiled.config, ddr_bytes(compiled, 4))
+        self.erring = np.array([erring])
         self.ran: list[tuple[Op, int, list[int]]] = []
 
     def execute(self, op: Op, flags: int) -> None:
         self.ran.append((op, int(flags), list(self.registers)))
+        self.state.erring = self.erring
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         word = self.program[self.pc]
@@ -270,8 +272,10 @@ class Trace(Machine):
         self.ran.append((op, word.imm, list(self.registers)))
 
     @classmethod
-    def of(cls, words: list[int], compiled: Compiled) -> list[tuple[Op, int, list[int]]]:
-        machine = cls(compiled)
+    def of(cls, words: list[int], compiled: Compiled, *,
+           erring: bool = True) -> list[tuple[Op, int, list[int]]]:
+        """``erring``: every loss leaves an error in its first sample."""
+        machine = cls(compiled, erring)
         machine.load_program(words)
         machine.start()
         assert machine.run(100_000) is Cause.DONE
@@ -333,7 +337,7 @@ def apart(one: dict[str, set[int]], other: dict[str, set[int]]) -> bool:
 @given(networks())
 def test_updates_follow_what_reads_the_weights(case: tuple[Options, int]) -> None:
     """All forward passes and losses of a batch precede its first write; and no weights are read
-    that have changed."""
+    that have changed; the next batch's first product reads what has."""
     options, _ = case
     compiled = compile_network(options)
     rate = compiled.network.scales.rate(options.lr)
@@ -342,7 +346,12 @@ def test_updates_follow_what_reads_the_weights(case: tuple[Options, int]) -> Non
     first = min(ops.index(Op.UPD), ops.index(Op.BUP))
     assert not set(ops[first:]) & {Op.MVR, Op.DRV, Op.SEL, Op.LOSS}
     changed: set[int] = set()
-    for op, flags, r in ran:
+    inputs = [i for i, (op, flags, _) in enumerate(ran) if op is Op.MVA and flags & Flag.INPUT]
+    for i, (op, flags, r) in enumerate(ran):
+        if i in inputs[1:]:
+            words = runs(r[Reg.M_BASE], 0, 1, -(-r[Reg.P] // 2) * compiled.config.tiles(r[Reg.Q]))
+            assert flags & Flag.SPECULATIVE or words <= changed
+            continue
         if op in (Op.MVA, Op.MVD):
             assert not changed or flags & 3 == Post.DELTA
         if op in (Op.MVA, Op.MVD, Op.UPD, Op.DRV):
@@ -362,11 +371,18 @@ def test_updates_follow_what_reads_the_weights(case: tuple[Options, int]) -> Non
 _ARRAY = (Op.UPD, Op.DRV, Op.SEL)
 
 
-def check_beside(compiled: Compiled, words: list[int]) -> set[Op]:
+def check_beside(compiled: Compiled, words: list[int], *, erring: bool = True) -> set[Op]:
     """What runs side by side touches nothing of one another; which operations do so."""
-    ran, config = Trace.of(words, compiled), compiled.config
+    ran, config = Trace.of(words, compiled, erring=erring), compiled.config
     found = set()
     for i, (op, flags, r) in enumerate(ran):
+        awaited = i > 0 and ran[i - 1][1] & Flag.SPECULATIVE and ran[i - 1][0] is Op.MVA
+        assert awaited <= (op is Op.LOSS)
+        if awaited:
+            # The loss and the product before it, in both directions.
+            product = ran[i - 1]
+            assert apart(reads(*product, config), writes(op, flags, r, config))
+            assert apart(writes(*product, config), reads(op, flags, r, config))
         if not flags & Flag.BESIDE:
             continue
         found.add(op)
@@ -382,7 +398,11 @@ def check_beside(compiled: Compiled, words: list[int]) -> set[Op]:
                 continue
             theirs = (reads if op is Op.LOAD else writes)(*before, config)
             assert apart(mine, theirs), (op, before[0])
-            if not before[1] & Flag.BESIDE or before[0] is Op.MVA:
+            if before[0] is Op.LOSS and not erring:
+                # A product that began before it may go on.
+                continue
+            if (not before[1] & Flag.BESIDE
+                    or before[0] is Op.MVA and not before[1] & Flag.SPECULATIVE):
                 # Nothing else ran any more when this one had begun everywhere.
                 break
     return found
@@ -400,6 +420,7 @@ def test_what_runs_side_by_side_is_apart(case: tuple[Options, int]) -> None:
         {Op.MVA, Op.BUP} | ({Op.UPD} if len(options.layers) > 2 else set())
         | ({Op.LOAD} if compiled.layout.double else set()))
     derivatives = options.algorithm == "dpfm" and len(options.layers) > 2
+    check_beside(compiled, compiled.training(Chunk(count, 0, 0), rate), erring=False)
     assert (Op.DRV in found) == (
         derivatives and compiled.layout.register_samples == compiled.layout.batch)
     check_beside(compiled, compiled.testing(Chunk(count, 0, 0)))

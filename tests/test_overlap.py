@@ -20,7 +20,7 @@ from programs import (
 )
 
 from tangente.golden.config import preset
-from tangente.golden.isa import Cause, Flag, Op, Post, Space, encode
+from tangente.golden.isa import Cause, Flag, Op, Post, Reg, Space, encode
 from tangente.sim.model import Model
 
 CONFIG = preset("tiny")
@@ -61,7 +61,7 @@ def instruction(rng: np.random.Generator, op: Op, flags: int) -> list[int]:
         values |= {"count": 31 + below(4), "p": 1 + below(6), "q": 1 + below(6),
                    "s_stride": 2 + below(7), "g_stride": 8, "v_stride": below(8)}
     if op is Op.LOSS:
-        values |= {"p": 1 + below(9), "s_base": below(100)}
+        values |= {"p": 1 + below(9), "s_base": below(100), "s_stride": below(25)}
     if flags & 3 == Post.LOGIT and op is not Op.LOSS:
         # Samples of products with 20 pairs.
         values |= {"y_base": below(40), "y_stride": 20}
@@ -175,6 +175,45 @@ def test_products_beside(tiny_library: Path, image_seed: int, seed: int,
         bodies.append([*body[:-1], *Assembler().set(**values).words, body[-1]])
     note("\n".join(listing(body) for body in bodies))
     equal(tiny_library, Image.random(CONFIG, np.random.default_rng(image_seed)), bodies)
+
+
+#: What may be under way when a speculative product begins, or begin while it is.
+_AROUND = st.lists(st.sampled_from(((Op.MVA, Flag.PAIRS | Flag.BESIDE), (Op.MVD, _RESULTS[0]),
+                                    (Op.UPD, Flag.BESIDE), (Op.BUP, Flag.BESIDE),
+                                    (Op.LOSS, Flag.PAIRS))), max_size=3)
+
+
+@settings(max_examples=120, derandomize=True, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(image_seed=_SEEDS, seed=_SEEDS, before=_AROUND, after=_AROUND,
+       results=st.sampled_from(_RESULTS), more=st.sampled_from((Flag.BESIDE, Flag(0))),
+       inputs=st.booleans(), idle=st.integers(0, 60))
+def test_speculative(tiny_library: Path, image_seed: int, seed: int,
+                     before: list[tuple[Op, Flag]], after: list[tuple[Op, Flag]], results: int,
+                     more: Flag, inputs: bool, idle: int) -> None:
+    """A product runs in the array beside a loss, which drops it if a sample has an error."""
+    rng, image = np.random.default_rng(seed), Image.random(CONFIG, np.random.default_rng(image_seed))
+    bodies = [instruction(rng, op, int(flags)) for op, flags in before]
+    product = instruction(rng, Op.MVA, int(results | more | Flag.SPECULATIVE))
+    values = {"count": 1}
+    if rng.integers(2):
+        # Longer than the loss.
+        values |= {"p": 160, "q": 1 + int(rng.integers(0, 4)), "m_base": 0}
+    if inputs:
+        values["s_base"] = int(rng.integers(0, 60))
+        product[-1] |= Flag.INPUT
+    bodies += [[*product[:-1], *Assembler().set(**values).words, product[-1]],
+               Assembler().set(r1=1).words * idle, some_err(rng, image),
+               [encode(Op.BZE, Reg.R2, 0), *Assembler().set(r1=1, r3=3).words]]
+    bodies += [instruction(rng, op, int(flags)) for op, flags in after]
+    words, size = complete(image, [*sources(), [encode(Op.SET, Reg.R2, 0)], *bodies])
+    branch = words.index(encode(Op.BZE, Reg.R2, 0))
+    words[branch] = encode(Op.BZE, Reg.R2, branch + 3)
+    note("\n".join(listing(body) for body in bodies))
+    golden, simulated = both(tiny_library, image, words, size)
+    assert golden.cause is Cause.DONE
+    assert differences(CONFIG, golden, simulated) == []
+    assert simulated.times == golden.times
 
 
 _WANTED = st.sampled_from([(op, int(flags | Flag.WANTED)) for op in (Op.MVA, Op.MVD, Op.MVR)

@@ -59,16 +59,20 @@ class Recorder(Machine):
         self.events: list[Start | Move] = []
         self.max_errors: list[int] = []
         self.erring: list[list[bool]] = []
+        self.kept: list[bool] = []  # a speculative product got its results
         self.faulty: int | None = None  # the tensor instruction that met a bad address
+        self.faulty_late = False    # when it got its results
 
     def execute(self, op: Op, flags: int) -> None:
         registers = tuple(self.registers[reg] & (1 << width) - 1 for reg, width in WIDTHS.items())
-        start = Start(op, flags, registers)
+        start, place = Start(op, flags, registers), self.pc
         try:
             super().execute(op, flags)
         except Fault as fault:
             if fault.cause is Cause.ADDRESS:
-                self.faulty = len(self.max_errors)
+                self.faulty_late = self.pc != place
+                self.faulty = len(self.max_errors) - self.faulty_late
+                self.kept.append(self.faulty_late)
                 self.events.append(start)
             raise
         self.events.append(start)
@@ -77,6 +81,7 @@ class Recorder(Machine):
             self.state.erring = np.unpackbits(np.uint8([self.state.max_error]))[:6].astype(bool)
         self.max_errors.append(self.state.max_error)
         self.erring.append(self.state.erring.tolist())
+        self.kept.append(op is Op.LOSS and bool(self.state.kept))
 
     def move(self, op: Op, space: Space, units: int, local: int, byte: int) -> None:
         self.events.append(Move(op is Op.STORE, space, byte & 0xFFFFFFFF, local,
@@ -96,7 +101,8 @@ class Ran:
 
 
 #: What the engine says.
-_ENGINE = ("engine_busy", "array_busy", "post_busy", "array_fault", "post_fault")
+_ENGINE = ("engine_busy", "array_busy", "post_busy", "loss_busy", "kept", "array_fault",
+           "post_fault")
 
 
 class SequencerBench(UnitBench):
@@ -141,6 +147,8 @@ class SequencerBench(UnitBench):
         last_move: Move | None = None
         max_error, erring = 0, []
         started = apart = False
+        awaits: int | None = None   # the start of a product that awaits a loss
+        losing = decides = False    # a loss runs; and decides on that product
         pending_stops = list(stops)
         resume = pc
         for cycle in range(4000):
@@ -162,10 +170,13 @@ class SequencerBench(UnitBench):
                 fault |= now
                 ctx.set(getattr(dut, f"{unit}_busy"), left[unit] > 0)
                 ctx.set(getattr(dut, f"{unit}_fault"), now)
+            keeps = decides and left["post"] == 1 and not fault and golden.kept[works_on["post"]]
+            ctx.set(dut.kept, keeps)
+            ctx.set(dut.loss_busy, losing)
             # While a job runs MAX_ERROR changes.
             ctx.set(dut.max_error, generator.getrandbits(8) if engine else max_error)
             sample = ctx.get(dut.sample)
-            ctx.set(dut.erring, generator.getrandbits(1) if left["post"]
+            ctx.set(dut.erring, generator.getrandbits(1) if losing
                     else sample >= len(erring) or erring[sample])
             ctx.set(dut.transfer_busy, transfer > 0)
             ctx.set(dut.command.ready, transfer == 0)
@@ -180,20 +191,31 @@ class SequencerBench(UnitBench):
                 left = {unit: 0 if fault else max(0, cycles - 1) for unit, cycles in left.items()}
                 if not any(left.values()) and starts <= len(golden.max_errors):
                     max_error = golden.max_errors[starts - 1]
-                if not left["post"] and starts <= len(golden.erring):
-                    erring = golden.erring[works_on["post"]]
+                if not left["post"] and losing:
+                    losing = False
+                    if works_on["post"] < len(golden.erring):
+                        erring = golden.erring[works_on["post"]]
+                if keeps:
+                    assert awaits is not None
+                    left["post"], works_on["post"] = generator.randint(2, slow), awaits
+                    left["post"] = max(left.values())
+                if decides and not losing:
+                    decides, awaits = False, None
             if transfer:
                 transfer -= 1
                 if ctx.get(dut.abandon):
                     transfer = min(transfer, 5)
             if abandoned:
-                left = dict.fromkeys(left, 0)
+                left, losing, decides, awaits = dict.fromkeys(left, 0), False, False, None
             if ctx.get(dut.engine_start):
                 assert running
                 op, beside = Op(ctx.get(dut.engine_op)), ctx.get(dut.job.flags.beside)
                 busy = ctx.get({(Op.UPD, 1): dut.array_busy, (Op.DRV, 1): dut.array_busy,
                                 (Op.SEL, 1): dut.array_busy, (Op.MVA, 1): dut.array_busy,
                                 (Op.BUP, 1): dut.post_busy}.get((op, beside), dut.engine_busy))
+                if awaits is not None:
+                    assert op is Op.LOSS
+                    busy = ctx.get(dut.post_busy)
                 assert not busy
                 # Only the next batch may be on its way beside an instruction.
                 assert not transfer or last_move.space in BACKGROUND and not last_move.store
@@ -202,15 +224,26 @@ class SequencerBench(UnitBench):
                 units = [unit for unit, ops in (("array", _IN_ARRAY), ("post", _IN_POST))
                          if op in ops]
                 apart = ctx.get(dut.engine_apart)
-                assert apart == (op is Op.MVA and left["post"] > 0)
+                speculative = bool(op is Op.MVA and ctx.get(dut.job.flags.speculative))
+                assert ctx.get(dut.engine_speculative) == speculative
+                assert apart == (op is Op.MVA and left["post"] > 0 or speculative)
                 for unit in units[:1] if apart else units:
                     # The array is the first to be rid of a product.
                     most = slow if unit == "post" else max(2, slow // len(units))
                     left[unit], works_on[unit] = generator.randint(2, most), starts
                 if units == ["array", "post"] and not apart:
                     left["post"] = max(left.values())
+                if op is Op.LOSS:
+                    losing, decides = True, awaits is not None
+                    if decides:
+                        left["array"] = max(left["array"], left["post"])
                 if starts == golden.faulty:
                     faulty_unit = generator.choice(units)
+                    if speculative:
+                        faulty_unit = "post" if golden.faulty_late else "array"
+                apart = apart and not speculative
+                if speculative or op is Op.LOSS and not decides:
+                    awaits = starts if speculative else None
                 starts += 1
             if ctx.get(dut.engine_follow):
                 # The product that began in the array alone, with the same operands.
@@ -250,6 +283,7 @@ class SequencerBench(UnitBench):
             if ctx.get(dut.halted):
                 assert not ctx.get(dut.running)
                 assert not any(left.values())
+                awaits = None
                 if ctx.get(dut.cause) == Cause.STOPPED and go_on:
                     resume, started = ctx.get(dut.pc), False
                     continue
@@ -335,6 +369,8 @@ def instruction(draw: st.DrawFn, place: int, length: int) -> int:
             flags ^= draw(st.integers(1, 3))
         if op is Op.UPD and not flags & Flag.EVENT:
             flags &= int(Flag.INPUT | Flag.BESIDE)
+        if op is Op.MVA and not draw(st.integers(0, 2)):
+            flags |= Flag.SPECULATIVE
         return encode(op, draw(_FREE), flags)
     if kind == "transfer":
         beside = draw(st.booleans())
@@ -352,13 +388,19 @@ def instruction(draw: st.DrawFn, place: int, length: int) -> int:
 @st.composite
 def programs(draw: st.DrawFn, most: int = 30) -> list[int]:
     """Registers that make every tensor instruction valid, mostly; instructions; HALT."""
-    values = {"count": 2, "p": 3, "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1, "length": 3,
+    values = {"count": draw(st.integers(1, 2)), "p": 3, "mantissa": draw(st.sampled_from((0, 9))), "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1, "length": 3,
               **{f"r{i}": draw(st.integers(0, 6)) for i in range(8)}}
     rest = {reg.name.lower(): draw(st.integers(0, 12)) for reg in Reg
             if 8 <= reg < 63 and reg.name.lower() not in values}
     preamble = Assembler().set(**values, **rest).words
     first, count = len(preamble), draw(st.integers(1, most))
-    body = [draw(instruction(first + i, first + count)) for i in range(count)]
+    body = []
+    for i in range(count):
+        body.append(draw(instruction(first + i, first + count)))
+        if body[-1] >> 26 == Op.MVA and body[-1] & Flag.SPECULATIVE:
+            # What follows, at once or not, is the loss.
+            body += [encode(Op.SET, Reg.R1, i)] * draw(st.integers(0, 9))
+            body.append(encode(Op.LOSS))
     return [*preamble, *body, encode(Op.HALT)]
 
 
