@@ -34,8 +34,8 @@ class Kind(enum.IntEnum):
 #: ``lane`` the lane whose weight is the scalar (DEEP) or whose slot changes (SCATTER); ``first``
 #: starts a sum and ``last`` ends it; ``final`` is the job's last; ``even``, ``odd`` say which
 #: halves of the word have a turn of the lane units: neurons whose rows are wanted (OWN, DEEP), the
-#: one that ``odd`` names (OFFER, SCATTER), or, from :data:`PAIR` on, those that have a scalar that is
-#: not zero (UPD).
+#: one that ``odd`` names (OFFER, SCATTER), or, from :data:`PAIR` on, those that have a scalar which
+#: is not zero (UPD).
 Uop = data.StructLayout({
     "valid": 1, "weight": 16, "row": 16, "scalar": 18, "lane": 7, "target": 16,
     "first": 1, "last": 1, "final": 1, "even": 1, "odd": 1,
