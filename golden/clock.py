@@ -190,9 +190,9 @@ class Clock:
         Parameters
         ----------
         lists : the cycles that depend on lists.
-        live : (samples, pairs of P), for MVA and UPD, of the samples that are not left out: which
-            pairs of scalars are not zero;
-            (1, pairs of P), for DRV: of own activations. None: all.
+        live : (samples, pairs of P, 2), for MVA and UPD, of the samples that are not left out:
+            which scalars are not zero;
+            (1, pairs of P, 2), for DRV: which own activations. None: all.
         below : for DRV, the activations of the layer below that are not zero.
         selected : for SEL, how many neurons are selected.
         wanted : (COUNT,), for products: samples that Flag.WANTED does not leave out; None: all.
@@ -274,7 +274,7 @@ class Clock:
     @staticmethod
     def _all(registers: list[int]) -> npt.NDArray[np.bool_]:
         """No scalar of an MVA is zero."""
-        return np.ones((registers[Reg.COUNT], (registers[Reg.P] + 1) // 2), np.bool_)
+        return np.ones((registers[Reg.COUNT], (registers[Reg.P] + 1) // 2, 2), np.bool_)
 
     def _way_of(self, op: Op, registers: list[int], flags: int,
                 wanted: npt.NDArray[np.bool_] | None, began: int,
@@ -348,10 +348,11 @@ class Clock:
         first = _FIRST_STEP + tiles
         if op is Op.UPD:
             if flow.scanned_update(count, registers[Reg.S_STRIDE]):
-                return self._scanned(op, registers, flags, np.ones((count, pairs), np.bool_))
+                return self._scanned(op, registers, flags, np.ones((count, pairs, 2), np.bool_))
             return first + self._spaced(pairs * tiles, count) + _SLOT_DONE
         if op is Op.DRV:
-            return self._derivatives(registers, flags, np.ones((1, pairs), np.bool_), np.arange(q))
+            return self._derivatives(registers, flags, np.ones((1, pairs, 2), np.bool_),
+                                     np.arange(q))
         if op is Op.LOSS:
             squared = bool(flags & Flag.POST0)
             return 1 + timing.loss(count, p, squared) + POST_ERRORS_LATENCY
@@ -368,7 +369,7 @@ class Clock:
         if op is Op.MVD:
             return self._reduced(registers, flags, np.ones(count, np.bool_))
         if op is Op.MVA:
-            return self._scanned(op, registers, flags, np.ones((count, pairs), np.bool_))
+            return self._scanned(op, registers, flags, np.ones((count, pairs, 2), np.bool_))
         return self._drained(registers, flags, np.ones(count, np.bool_))
 
     @staticmethod
@@ -432,7 +433,8 @@ class Clock:
             ahead = flow.ALONE
         if len(live) == 0:
             return self._nothing(first, registers[Reg.COUNT], max(ahead.begins, _FIRST_ACCEPT))
-        return self._times(flow.product(live, base, stride, tiles, self.config.lanes // 2,
+        pairs = live[:, :, 0] | live[:, :, 1]
+        return self._times(flow.product(pairs, base, stride, tiles, self.config.lanes // 2,
                                         self._rest(q), first, self._gap(flags), wanted, ahead))
 
     def _derivatives(self, registers: list[int], flags: int, live: npt.NDArray[np.bool_],
@@ -448,9 +450,9 @@ class Clock:
             first = max(first, listed + 1)
             own = flow.update(live, registers[Reg.S_BASE], tiles, first) + 1
         else:
-            own = first + self._spaced(live.size * tiles, 1)
+            own = first + self._spaced(live.shape[1] * tiles, 1)
         free = own + _ROW_DONE
-        words = int(live.sum())
+        words = int(live.any(2).sum())
         if not deep or words == 0:
             return free
         return (max(free + tiles, listed) + self._spaced(words * deep, max(len(below), 1))

@@ -21,7 +21,7 @@ class Counter(enum.IntEnum):
     ARRAY_BUSY = 3      #: a micro-operation goes to the array
     ARRAY_DRAIN = 4     #: a sum cannot end: the drain still hands on the last one
     ARRAY_QUEUE = 5     #: a sum cannot end: the queue to post-processing is full
-    ARRAY_TURN = 6      #: a sum cannot end: the lane units take one every two cycles
+    ARRAY_TURN = 6      #: a sum cannot end: the lane units are at another half
     MULTIPLIERS = 7     #: halves of the array that multiply, 0 to 2 a cycle
     LANES_BUSY = 8      #: the lane units take a sum of either half
     DRAIN_BUSY = 9      #: the drain or the reducer hands on a pair of sums

@@ -142,13 +142,17 @@ def _product(live: npt.NDArray[np.bool_], bases: npt.NDArray[np.int64],
 
 @numba.njit(cache=True)
 def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> int:
-    samples, pairs = live.shape
+    samples, pairs, _ = live.shape
     offset = base % GROUP
     groups = (offset + pairs + GROUP - 1) // GROUP
     counts = np.zeros((groups, GROUP), np.int64)
+    halves = np.zeros((groups, GROUP, 2), np.bool_)
     for i in range(pairs):
+        group, place = (offset + i) // GROUP, (offset + i) % GROUP
         for b in range(samples):
-            counts[(offset + i) // GROUP, (offset + i) % GROUP] += live[b, i]
+            counts[group, place] += live[b, i, 0] | live[b, i, 1]
+            for half in range(2):
+                halves[group, place, half] |= live[b, i, half]
     banks = 4 if samples <= SCANNED_SAMPLES // 2 else 2
     busy = np.zeros(banks, np.bool_)
     complete = np.zeros(banks, np.bool_)
@@ -160,19 +164,22 @@ def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> i
     all_looked = False
     fetched = fetched_bank = -1                     # count of the pair that comes next
     fetched_last = held_last = False
-    held, held_bank, whole, tile, spaced, now = 0, 0, 0, 0, True, first
+    # Its halves that live, those of the one that is issued; half 1 of the word before has the turn.
+    fetched_even = fetched_odd = even = odd = taken = False
+    held, held_bank, whole, tile, now = 0, 0, 0, 0, first
     while True:
         gathered = arriving[now % _ARRIVES]
         reads = group < groups and (sample != 0 or not busy[bank])
         if all_looked and left == 0 and fetched < 0 and held == 0:
             return now
-        go = held > 0 and (held > 1 or spaced)
+        go = held > 0 and (held > 1 or not (taken and even))
         ends = go and held == 1
         over = ends and tile == tiles - 1
         load = fetched >= 0 and (over or held == 0)
         opens = complete[following] and left == 0 and not all_looked
-        fetch = left > 0 and fetched < 0
+        fetch = left > 0 and (fetched < 0 or load)
         begins, was_tile = held == whole, tile
+        taken = ends and odd
         if go:
             held -= 1
             if ends:
@@ -184,12 +191,15 @@ def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> i
         if load:
             held = whole = fetched
             held_bank, held_last, tile, fetched = fetched_bank, fetched_last, 0, -1
+            even, odd = fetched_even, fetched_odd
         if fetch:
             while counts[group_of[looked], candidate] == 0:
                 candidate += 1
             left -= 1
             fetched, fetched_bank, fetched_last = (
                 counts[group_of[looked], candidate], looked, left == 0)
+            fetched_even = halves[group_of[looked], candidate, 0]
+            fetched_odd = halves[group_of[looked], candidate, 1]
             candidate += 1
         if opens:
             looked = following
@@ -199,7 +209,6 @@ def _update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> i
             if left == 0:
                 busy[looked] = False
             following = (looked + 1) % banks
-        spaced = not ends
         if gathered >= 0:
             complete[gathered] = True
         arriving[now % _ARRIVES] = -1
@@ -390,7 +399,12 @@ def product(live: npt.NDArray[np.bool_], base: int, stride: int, tiles: int, ful
 
 
 def update(live: npt.NDArray[np.bool_], base: int, tiles: int, first: int) -> int:
-    """The cycle of the last step of a scanned UPD; parameters as for :func:`product`."""
+    """The cycle of the last step of a scanned UPD; parameters as for :func:`product`.
+
+    But ``live`` is (samples, pairs, 2), whether a scalar is not zero. A word takes as many steps as
+    it has samples with a live pair. If half 1 lives in the word before, and half 0 in this one, in
+    any sample, their ends are two cycles apart: one lane unit serves both halves in turn.
+    """
     if len(live) == 0:
         return first
     return int(_update(live, base, tiles, first))

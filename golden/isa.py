@@ -50,7 +50,8 @@ class Op(enum.IntEnum):
     MVA = 0x10    #: y[b, q] = sum over p of M[p, q] s[b, p]; results to the post-processing unit
     MVD = 0x11    #: y[b, p] = sum over q of M[p, q] v[b, q]; results to the post-processing unit
     MVR = 0x12    #: y[b, q] = sum over p of V[b, p, q] s[b, p], V from row memory
-    UPD = 0x13    #: M[p, q] changed by rule(sum over b of s[b, p] v[b, q])
+    UPD = 0x13    #: M[p, q] changed by rule(sum over b of s[b, p] v[b, q]), for each p of
+                  #: which an s[b, p] is not zero; other slots stay as they are, unused bits too
     LOSS = 0x14   #: output errors and statistics from logits and targets
     DRV = 0x15    #: derivative rows S_h[id] of a layer's neurons (DPFM)
     SEL = 0x16    #: keep each neuron's K largest derivatives, in place (DPFM)

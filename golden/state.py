@@ -63,8 +63,8 @@ class State:
     ddr : uint8, the external memory.
     offers : what the last TOP came to.
     list_cycles : of the last SRT, TOP or SCT, those that depend on its data.
-    live : which pairs of scalars of the last MVA or UPD (of samples that were not left out), or of
-        own activations of the last DRV, were not zero: cycles depend on it.
+    live : which scalars of the last MVA or UPD (of samples that were not left out), or own
+        activations of the last DRV, were not zero, (samples, pairs, 2): cycles depend on it.
     wanted : (COUNT,) which samples of the last MVA, MVD or MVR were not left out by Flag.WANTED;
         None if it did not list them. Likewise.
     pending : the MVA with Flag.SPECULATIVE that awaits its LOSS; None without one.
@@ -92,7 +92,7 @@ class State:
         self.ddr = np.zeros(ddr_bytes, np.uint8)
         self.random = 1
         self.offers = lists.Counts(0, 0, 0, 0, 0, 0)
-        self.live = np.ones((1, 1), np.bool_)
+        self.live = np.ones((1, 1, 2), np.bool_)
         self.wanted: npt.NDArray[np.bool_] | None = None
         self.pending: Pending | None = None
         self.kept: bool | None = None

@@ -287,8 +287,8 @@ class _Tensor(ListTensor):
 
     @staticmethod
     def live(scalars: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-        """Which pairs of (samples, even width) are not zero: (samples, pairs)."""
-        return np.any(scalars.reshape(len(scalars), scalars.shape[1] // 2, 2), axis=2)
+        """Which of (samples, even width) are not zero: (samples, pairs, 2)."""
+        return scalars.reshape(len(scalars), scalars.shape[1] // 2, 2) != 0
 
     def mvd(self) -> None:
         vectors = self.leave_out(self.vectors())
@@ -333,7 +333,7 @@ class _Tensor(ListTensor):
         i, t = _pairs(self[Reg.P]), self.config.tiles(self[Reg.Q])
         d = (scalars.T @ vectors).reshape(i, 2, t, self.lanes).transpose(0, 2, 1, 3)
         d = d.reshape(i * t, 2 * self.lanes).astype(np.int64)
-        changes = np.repeat(self.s.live.any(0), t)
+        changes = np.repeat(self.s.live.any(0), t, axis=0)
         self.count("weight", update.apply(slots, d, changes, state, base, form))
 
     def wanted_samples(self) -> npt.NDArray[np.bool_]:
@@ -386,7 +386,7 @@ class _Tensor(ListTensor):
         _operand(deep < 256 and (not only_live or p <= LIVE_MAX) and (not deep or q <= LIVE_MAX))
         tiles = self.config.tiles(q)
         words = self.words()
-        own = np.ones((1, _pairs(p)), np.bool_)
+        own = np.ones((1, _pairs(p), 2), np.bool_)
         neurons = np.arange(p)
         if only_live:
             a = self.activations(self[Reg.S_BASE], p)

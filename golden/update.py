@@ -127,16 +127,18 @@ def _apply(slots: npt.NDArray[np.int16], d: npt.NDArray[np.int64],
            changes: npt.NDArray[np.bool_], mixed: npt.NDArray[np.uint64],
            table: npt.NDArray[np.uint8], form: Form) -> int:
     clamped = 0
+    lanes = slots.shape[1] // 2
     for w in range(slots.shape[0]):
-        if not changes[w]:
-            continue
-        for i in range(slots.shape[1]):
-            random = 0
-            # The floor of a fraction is zero: no random bits are needed for d = 0.
-            if form.random and d[w, i] != 0:
-                random = _bits(mixed[w], table, i, form.place, form.random)
-            slots[w, i], more = _change(np.int64(slots[w, i]), d[w, i], random, form)
-            clamped += more
+        for half in range(2):
+            if not changes[w, half]:
+                continue
+            for i in range(half * lanes, half * lanes + lanes):
+                random = 0
+                # The floor of a fraction is zero: no random bits are needed for d = 0.
+                if form.random and d[w, i] != 0:
+                    random = _bits(mixed[w], table, i, form.place, form.random)
+                slots[w, i], more = _change(np.int64(slots[w, i]), d[w, i], random, form)
+                clamped += more
     return clamped
 
 
@@ -166,7 +168,8 @@ def apply(slots: npt.NDArray[np.int16], d: Integers, changes: npt.NDArray[np.boo
     Parameters
     ----------
     d : summed products, of the same shape.
-    changes : (words,), whether a word's scalars are not all zero; the others stay as they are.
+    changes : (words, 2), whether the scalars of a word's half are not all zero; the other halves
+        stay as they are.
     state : the generator's state for this update, or None where the rule takes no random bits.
     first_word : address of the first word.
 

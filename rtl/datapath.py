@@ -63,8 +63,7 @@ class Datapath(wiring.Component):
     behind, reached : In. See :class:`tangente.rtl.scanner.Scanner`.
     scanning, group : Out, 1 and 16; group_data : In, 16E. In its place eight pairs, 2 cycles later.
     row_address : Out, 16; row_data : In, lanes x E. A row, 1 cycle later.
-    weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later;
-        weight_early0/1 : In. The same 1 cycle later.
+    weight_address0/1 : Out, 16; weight_early0/1 : In, lanes x 16. Each half's, 1 cycle later.
     weight_write0/1 : Out; weight_write_address0/1 : Out, 16; weight_write_data : Out, lanes x 16.
     row_write : Out; row_write_address : Out, 16; row_write_data : Out, lanes x E.
     sums : Out, stream of :data:`Sums`. Results of MVA, MVD, MVR.
@@ -98,7 +97,6 @@ class Datapath(wiring.Component):
             "scanning": Out(1), "group": Out(16), "group_data": In(2 * GROUP * bits),
             "row_address": Out(16), "row_data": In(lanes * bits),
             **{f"weight_address{h}": Out(16) for h in (0, 1)},
-            **{f"weight_data{h}": In(lanes * 16) for h in (0, 1)},
             **{f"weight_early{h}": In(lanes * 16) for h in (0, 1)},
             **{f"weight_write{h}": Out(1) for h in (0, 1)},
             **{f"weight_write_address{h}": Out(16) for h in (0, 1)},
@@ -139,13 +137,18 @@ class Datapath(wiring.Component):
         ]
         self.external_kind = is_kind[Kind.OFFER] | is_kind[Kind.SCATTER]
         self.updates = is_kind[Kind.UPD] | is_kind[Kind.SCATTER]
-        early = Signal(Uop)
-        m.d.comb += early.eq(Mux(self.external_kind, self.external.as_value(),
-                                 issue.uop.as_value()))
+        early, external = Signal(Uop), Signal(Uop)
+        m.d.comb += [
+            external.eq(self.external), external.even.eq(~self.external.odd),
+            early.eq(Mux(self.external_kind, external.as_value(), issue.uop.as_value())),
+        ]
         # DEEP: all but the weight's and the slope's addresses wait for the scalar to be made.
         late = delay(m, early.as_value(), stage.DEEP, "late")
         uop = Signal(Uop)
         m.d.comb += uop.eq(Mux(is_kind[Kind.DEEP], late, early.as_value()))
+
+        # UPD: whether each half of the word has a scalar that is not zero, of the samples so far.
+        self.changes = Signal(2)
 
         def at(cycles):
             """The micro-operation as it was ``cycles`` ago."""
@@ -153,6 +156,9 @@ class Datapath(wiring.Component):
                 delayed = Signal(Uop, name=f"uop_{len(history)}", reset_less=True)
                 m.d.sync += [delayed.eq(history[-1]),
                              delayed.valid.eq(history[-1].valid & ~self.drop)]
+                if len(history) == stage.PAIR + 1:
+                    with m.If(is_kind[Kind.UPD]):
+                        m.d.sync += Cat(delayed.even, delayed.odd).eq(self.changes)
                 if len(history) == stage.CAPTURED + 1:
                     # A product's is of no more use, and not to be taken for the next job's.
                     m.d.sync += delayed.valid.eq(history[-1].valid & ~is_product & ~self.drop)
@@ -189,18 +195,17 @@ class Datapath(wiring.Component):
         return m
 
     def _elaborate_events(self, m: Module, is_kind, early, issue, at) -> None:
-        sums = at(stage.SUM)
-        taken = Signal(2)
-        m.d.comb += taken[0].eq(sums.valid & sums.last & ~is_kind[Kind.MVA] & ~is_kind[Kind.MVD]
-                                & ~is_kind[Kind.MVR])
-        m.d.sync += taken[1].eq(taken[0])
+        sums = [self._lagging(at, stage.SUM, half) for half in (0, 1)]
+        taken = Cat(sums[0].valid & sums[0].last & sums[0].even,
+                    sums[1].valid & sums[1].last & sums[1].odd)
+        is_product = is_kind[Kind.MVA] | is_kind[Kind.MVD] | is_kind[Kind.MVR]
         m.d.comb += [
             self.events.array_busy.eq(early.valid),
             self.events.array_drain.eq(issue.stalls.drain),
             self.events.array_queue.eq(issue.stalls.queue),
             self.events.array_turn.eq(issue.stalls.turn),
             self.events.multipliers.eq(self.array.control0.enable + self.array.control1.enable),
-            self.events.lanes_busy.eq(taken.any()),
+            self.events.lanes_busy.eq(taken.any() & ~is_product),
             self.events.drain_busy.eq(self.handed_on),
             self.events.post_write.eq(self.sums.valid & ~self.sums.ready),
         ]
@@ -220,13 +225,11 @@ class Datapath(wiring.Component):
         carried = delay(m, self.issue.pair, 2, "scanned")
         m.d.comb += both.eq(Mux(self.issue.carried, carried, self.scalar_data))
         pair = [both[:bits].as_signed(), both[bits:].as_signed()]
-        # UPD leaves a word as it is whose pairs are all zero.
-        now = at(2)
-        nonzero, any_before = Signal(), Signal()
-        m.d.comb += nonzero.eq((any_before & ~now.first) | both.any())
+        # UPD leaves a half of a word as it is whose scalars are all zero.
+        now, before = at(stage.PAIR), Signal(2)
+        m.d.comb += self.changes.eq(Mux(now.first, 0, before) | Cat(part.any() for part in pair))
         with m.If(now.valid):
-            m.d.sync += any_before.eq(nonzero)
-        self.changes = delay(m, nonzero, stage.SLOT_WRITE - 2, "changes")
+            m.d.sync += before.eq(self.changes)
         parity = delay(m, early.scalar[0], 2, "parity")
         single = Signal(signed(bits))
         m.d.comb += single.eq(Mux(parity, pair[1], pair[0]))
@@ -271,8 +274,7 @@ class Datapath(wiring.Component):
             # The word of a product; or the slot that meets its sum, for one cycle, else zero.
             slot_next = Signal(name=f"slot_next{half}")
             uop = self._lagging(at, stage.SLOT_READ, half)
-            m.d.comb += slot_next.eq(uop.valid & uop.last
-                                     & (~self.external_kind | (uop.odd == half)))
+            m.d.comb += slot_next.eq(uop.valid & uop.last & (uop.odd if half else uop.even))
             mask = Signal(16, name=f"mask{half}", reset_less=True)
             m.d.sync += mask.eq(Mux(self.updates, Mux(slot_next, decoder.slot_mask, 0),
                                     self.code_mask))
@@ -325,23 +327,27 @@ class Datapath(wiring.Component):
         """DEEP's scalars, a cycle early: of each half, one lane's weight times its slope."""
         m.submodules.slope = slope = Slope(self.config)
         m.d.comb += [slope.activation.eq(activation), slope.sigmoid.eq(self.job.flags.sigmoid)]
-        # Picked weights stand 4 cycles after the weight's address: WEIGHT_READ + 4.
-        picked_at = stage.WEIGHT_READ + 4
+        # Picked weights stand 3 cycles after the weight's address.
+        picked_at = stage.WEIGHT_READ + 3
         slopes = delay(m, slope.slope, picked_at - 2 - Slope.LATENCY, "slope")
         lanes = self.config.lanes
-        storing = delay(m, self.storing, Ram.LATENCY, "storing")
-        stored_lane = delay(m, self.stored_lane, Ram.LATENCY, "stored_lane")
+        storing = delay(m, self.storing, Ram.LATENCY - 1, "storing")
+        stored_lane = delay(m, self.stored_lane, Ram.LATENCY - 1, "stored_lane")
         products = []
         for half in (0, 1):
-            weights = getattr(self, f"weight_data{half}")
-            index = delay(m, early.lane, stage.WEIGHT_READ + 2 + half, f"lane{half}")
+            weights = getattr(self, f"weight_early{half}")
+            index = delay(m, early.lane, stage.WEIGHT_READ + 1 + half, f"lane{half}")
             slot = pick(m, [weights[16 * i:16 * i + 16] for i in range(lanes)],
                         Mux(storing, stored_lane, index), f"weight{half}")
-            m.d.comb += getattr(self, f"stored{half}").eq(slot)
-            code = slot & self.code_mask | self.half_code
+            m.d.comb += getattr(self, f"stored{half}").eq(
+                delay(m, slot, self.PICKED - Ram.LATENCY, f"stored{half}"))
+            # In a DSP48E1: operands, product, and what leaves it.
+            code = Signal(signed(16), name=f"code{half}", reset_less=True)
             factor = delay(m, slopes, half, f"slope{half}")
-            product = Signal(signed(25), name=f"product{half}", reset_less=True)
-            m.d.sync += product.eq(code.as_signed() * factor)
+            full, product = (Signal(signed(25), name=f"{name}{half}", reset_less=True)
+                             for name in ("full", "product"))
+            m.d.sync += [code.eq(slot & self.code_mask | self.half_code),
+                         full.eq(code * factor), product.eq(full)]
             products.append(product)
         return products
 
@@ -357,26 +363,23 @@ class Datapath(wiring.Component):
                 m.d.comb += getattr(units, f"sums{half}_{lane}").eq(
                     getattr(array, f"sums{half}_{lane}"))
         finished1 = at(stage.SUM + 1)
-        m.d.comb += units.half.eq(finished1.valid & finished1.last
-                                  & (finished1.odd | ~self.external_kind))
+        m.d.comb += units.half.eq(finished1.valid & finished1.last & finished1.odd)
         wiring.connect(m, self.decoder.lane, units.rule)
-        changes = self.changes
-        later_changes = delay(m, changes, 1, "changes_half1")
         for half in (0, 1):
             slot = self._lagging(at, stage.SLOT_WRITE, half)
             m.d.comb += [
                 getattr(self, f"weight_write{half}").eq(
-                    slot.valid & slot.last & ~self.reset_job
-                    & (is_kind[Kind.UPD] & (later_changes if half else changes)
-                       | is_kind[Kind.SCATTER] & (slot.odd == half))),
+                    slot.valid & slot.last & ~self.reset_job & self.updates
+                    & (slot.odd if half else slot.even)),
                 getattr(self, f"weight_write_address{half}").eq(slot.weight),
             ]
         rows = is_kind[Kind.OWN] | is_kind[Kind.DEEP]
         row0, row1 = at(stage.ROW_WRITE), at(stage.ROW_WRITE + 1)
-        write0, write1 = row0.valid & row0.last, row1.valid & row1.last
+        write0 = row0.valid & row0.last & row0.even
+        write1 = row1.valid & row1.last & row1.odd
         m.d.comb += [
             self.weight_write_data.eq(units.slots_out),
-            self.row_write.eq(rows & (write0 & row0.even | write1 & row1.odd) & ~self.reset_job),
+            self.row_write.eq(rows & (write0 | write1) & ~self.reset_job),
             self.row_write_address.eq(Mux(
                 write0, row0.target, row1.target + Mux(row1.even, job.yr_stride, 0))),
             self.row_write_data.eq(units.values),

@@ -73,8 +73,9 @@ class Issue(wiring.Component):
         DEEP  pairs of P, deep tiles, live Q  sum over the inner loop
 
     The end of a sum waits without ``drain_ready`` (MVA, MVR) or without ``credit`` (MVD). In the
-    cycle after it MVA and MVR issue nothing: the halves' sums are added. Sums that
-    the lane unit takes (UPD, OWN, DEEP) end at least two cycles apart, one for each half.
+    cycle after it MVA and MVR issue nothing: the halves' sums are added. Sums that the lane unit
+    takes (UPD, OWN, DEEP) end at least two cycles apart, one for each half; of those that leave out
+    zeros one, where half 1 of the first or half 0 of the second has no turn.
 
     MVA, and UPD where :func:`tangente.golden.flow.scanned_update` says so, leave out what is zero:
     their micro-operations come from a :class:`Scanner`, with the pair of scalars. OWN with
@@ -247,7 +248,7 @@ class Issue(wiring.Component):
         self._elaborate_scanner(m, is_kind, tiles, pairs, begin)
         m.d.comb += self.pair.eq(Mux(is_kind[Kind.DEEP], Cat(scalar_now, scalar_now),
                                      scanner.pair))
-        m.d.comb += scanner.hold.eq(Mux(scanner.update, ~spaced, ~self.drain_ready))
+        m.d.comb += scanner.hold.eq(~self.drain_ready)
         beyond = self._elaborate_check(m, is_kind, tiles, pairs, begin, running & bad)
         with m.If(beyond):
             m.d.sync += [self.fault.eq(1), scanning.eq(0), running.eq(0)]
@@ -309,8 +310,6 @@ class Issue(wiring.Component):
                 self.uop.even.eq(scanner.pair[:config.element_bits].any()),
                 self.uop.odd.eq(scanner.pair[config.element_bits:].any()),
             ]
-            with m.If(scanner.step & scanner.last):
-                m.d.sync += spaced.eq(0)
             with m.If(scanner.done & ~beyond):
                 m.d.sync += [scanning.eq(0), self.done.eq(1)]
 

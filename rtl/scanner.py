@@ -7,7 +7,9 @@ Scalars are read a *group* of eight pairs a cycle, aligned; what is zero costs n
 MVA, for each sample and tile: groups with a live pair wait in a queue, and their pairs are issued
 one a cycle. UPD, for each group: the group of every sample is gathered in one of four banks (of two
 for more than 16 samples) while the pairs of another are issued, pair by pair and for each over the
-samples in which it lives; a weight word whose pair is zero in all of them is passed over.
+samples in which it lives; a weight word whose pair is zero in all of them is passed over. A half
+whose scalars are all zero has no turn of the lane units: the end of a word waits for the one before
+it only if that has half 1's turn when this one's half 0 has its own.
 
 Cycles are those of :mod:`tangente.golden.flow`.
 """
@@ -79,9 +81,9 @@ class Scanner(wiring.Component):
         ``listed``).
     behind, reached : In. MVA: groups from number ``reached`` on may still be written, and are
         awaited.
-    hold : In. Do not end a sum in this cycle.
+    hold : In. MVA: do not end a sum in this cycle.
     step, last, last_tile : Out. A micro-operation is issued; it ends a sum, of the last tile.
-    waits : Out. The end of a sum is held back.
+    waits : Out. The end of a sum is held back; UPD's, for its turn of the lane units.
     valid, weight, vector, pair, first, ends, final, ends_pair : Out. The micro-operation, two
         cycles after its step; ``ends_pair``: it is of the last tile. UPD's final one only ends the
         job; a sum without a live pair is one product with zero.
@@ -137,7 +139,7 @@ class Scanner(wiring.Component):
             self.done.eq(chosen.valid & chosen.final),
         ]
         self._elaborate_step(m, chosen)
-        m.d.comb += self.waits.eq(self.hold & ~self.step & self._ends)
+        m.d.comb += self.waits.eq(Mux(self.update, self._turn_waits, self._product_waits))
         return m
 
     # --- reading ----------------------------------------------------------------------------------
@@ -255,8 +257,11 @@ class Scanner(wiring.Component):
         bits = 2 * self.config.element_bits
         self._arrives, self._weight = two, weight
         self._live = Signal(GROUP)
-        m.d.comb += self._live.eq(keep & Cat(
-            self.row_data[k * bits:k * bits + bits].any() for k in range(GROUP)))
+        self._live_halves = [Signal(GROUP, name=f"live_half{half}") for half in (0, 1)]
+        for half, live in enumerate(self._live_halves):
+            m.d.comb += live.eq(keep & Cat(
+                self.row_data.word_select(2 * k + half, bits // 2).any() for k in range(GROUP)))
+        m.d.comb += self._live.eq(self._live_halves[0] | self._live_halves[1])
 
     def _elaborate_list(self, m: Module):
         """The samples that have errors: how many, where their pairs are, and a pulse.
@@ -348,8 +353,8 @@ class Scanner(wiring.Component):
             m.d.sync += [tail.eq(0), head.eq(0), waiting.eq(0), credits.eq(depth), held.eq(0),
                          self._room.eq(1),
                          fresh.eq(1)]
-        self._ends = Signal()
-        m.d.comb += self._ends.eq(held & ends)
+        self._product_waits = Signal()
+        m.d.comb += self._product_waits.eq(self.hold & held & ends)
         step = Signal(self._step_layout())
         m.d.comb += [
             step.valid.eq(go), step.slot.eq(slot), step.weight.eq(current.weight),
@@ -379,12 +384,22 @@ class Scanner(wiring.Component):
         banks = range(_BANKS)
         masks = [[Signal(samples // 2, name=f"mask_{b}_{k}") for k in range(GROUP)] for b in banks]
         live = [Signal(GROUP, name=f"live_{b}") for b in banks]
+        live_halves = [[Signal(GROUP, name=f"live_{b}_half{half}", reset_less=True) for b in banks]
+                       for half in (0, 1)]
         weights = [Signal(_ADDRESS, name=f"weight_{b}", reset_less=True) for b in banks]
         finals = Signal(_BANKS)
+        # Of the group that is gathered: the halves of pairs that live in a sample so far.
+        found = []
+        for half, now in enumerate(self._live_halves):
+            before = Signal(GROUP, name=f"found_half{half}", reset_less=True)
+            found.append(now | Mux(self._two.sample == 0, 0, before))
+            with m.If(arrives):
+                m.d.sync += before.eq(found[-1])
         for b in banks:
             with m.If(arrives & (bank == b)):
                 m.d.sync += [
-                    live[b].eq(self._live | Mux(self._two.sample == 0, 0, live[b])),
+                    live[b].eq(found[0] | found[1]),
+                    *(live_halves[half][b].eq(found[half]) for half in (0, 1)),
                     weights[b].eq(self._weight), finals[b].eq(self._two.ends)]
             with m.If(arrives & (self._slot(self._two.sample, bank)[4:] == b)):
                 for k in range(GROUP):
@@ -392,7 +407,7 @@ class Scanner(wiring.Component):
         # The first read of a group takes its bank, the last issue of it gives it back.
         takes = self._reads & self.update
         # Pairs of the bank that is looked at, and the pair that comes next: it is fetched while the
-        # one before it is issued, which takes two cycles at least.
+        # one before it is issued.
         looked, left, looks, all_looked = Signal(2), Signal(GROUP), Signal(), Signal()
         opens, empty, looking = Signal(), Signal(), Signal(2)
         m.d.comb += [
@@ -402,10 +417,14 @@ class Scanner(wiring.Component):
         ]
         fetched, fetch = Signal(), Signal()
         following = Signal(data.StructLayout(
-            {"mask": samples, "pair": 3, "bank": 2, "ends_bank": 1, "weight": _ADDRESS}),
+            {"mask": samples, "pair": 3, "bank": 2, "ends_bank": 1, "weight": _ADDRESS,
+             "halves": 2}),
             reset_less=True)
+        held, load = Signal(), Signal()
         chosen = place(lowest(left))
-        m.d.comb += fetch.eq(left.any() & ~fetched)
+        m.d.comb += fetch.eq(left.any() & (~fetched | load))
+        with m.If(load):
+            m.d.sync += fetched.eq(0)
         with m.If(opens):
             # Looking goes on in the other bank.
             m.d.sync += [left.eq(Choice(live)[looking]), looked.eq(looking), looks.eq(1),
@@ -419,17 +438,26 @@ class Scanner(wiring.Component):
                     Mux(self._wide, Choice([Choice(masks[b])[chosen] for b in (1, 3)])[looked[1]],
                         0))),
                 following.weight.eq(Choice(weights)[looked]),
+                following.halves.eq(Cat(
+                    Choice([live_halves[half][b].bit_select(chosen, 1) for b in banks])[looked]
+                    for half in (0, 1))),
             ]
-        held, current = Signal(), Signal.like(following)
+        current = Signal.like(following)
         mask, tile = Signal(samples), Signal(12)
         rest, turn = Signal(samples), Signal(samples)
-        ends, last_tile, go, over, load = Signal(), Signal(), Signal(), Signal(), Signal()
+        ends, last_tile, go, over = Signal(), Signal(), Signal(), Signal()
         finished, running = Signal(), Signal()
         self._update_last_tile = last_tile
+        # Half 1 of the word that ended in the cycle before has the lane units, where this one's
+        # half 0 would have them.
+        taken, waits = Signal(), Signal()
+        self._turn_waits = waits
+        m.d.sync += taken.eq(go & ends & current.halves[1])
+        m.d.comb += waits.eq(held & ends & taken & current.halves[0])
         m.d.comb += [
             turn.eq(Mux(load, following.mask, Mux(ends, current.mask, rest))), ends.eq(rest == 0),
             last_tile.eq(tile == self._tiles_less),
-            go.eq(held & ~(ends & self.hold)), over.eq(go & ends & last_tile),
+            go.eq(held & ~waits), over.eq(go & ends & last_tile),
             load.eq(fetched & (over | ~held)),
             # The job ends with a step of its own.
             finished.eq(running & all_looked & ~left.any() & ~fetched & ~held),
@@ -444,7 +472,7 @@ class Scanner(wiring.Component):
         with m.If(over):
             m.d.sync += held.eq(0)
         with m.If(load):
-            m.d.sync += [current.eq(following), held.eq(1), tile.eq(0), fetched.eq(0)]
+            m.d.sync += [current.eq(following), held.eq(1), tile.eq(0)]
         with m.If(finished):
             m.d.sync += running.eq(0)
         for b in banks:
@@ -467,8 +495,6 @@ class Scanner(wiring.Component):
                          *(mask.eq(0) for group in masks for mask in group)]
         with m.If(self._opens & (self._samples == 0) & ~self.dense):
             m.d.sync += all_looked.eq(1)
-        with m.If(self.update):
-            m.d.comb += self._ends.eq(held & ends)
         step = Signal(self._step_layout())
         m.d.comb += [
             step.valid.eq(go | finished),

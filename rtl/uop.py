@@ -13,8 +13,8 @@ from amaranth.lib import data
 from .dsp48e1 import DSP48E1
 from .ram import Ram
 
-__all__ = ["Kind", "Uop", "WEIGHT_READ", "ROW_READ", "OPERANDS", "SUM", "DEEP", "SLOT_READ",
-           "SLOT_WRITE", "ROW_WRITE", "CAPTURED"]
+__all__ = ["Kind", "Uop", "WEIGHT_READ", "ROW_READ", "OPERANDS", "SUM", "DEEP", "PAIR",
+           "SLOT_READ", "SLOT_WRITE", "ROW_WRITE", "CAPTURED"]
 
 
 class Kind(enum.IntEnum):
@@ -32,9 +32,10 @@ class Kind(enum.IntEnum):
 
 #: One micro-operation. ``scalar`` is an element address (its low bit picks the element of a pair);
 #: ``lane`` the lane whose weight is the scalar (DEEP) or whose slot changes (SCATTER); ``first``
-#: starts a sum and ``last`` ends it; ``final`` is the job's last; ``even``, ``odd`` say that
-#: rows of the word's first, second neuron are wanted (OWN, DEEP); ``odd`` names the half (OFFER,
-#: SCATTER).
+#: starts a sum and ``last`` ends it; ``final`` is the job's last; ``even``, ``odd`` say which
+#: halves of the word have a turn of the lane units: neurons whose rows are wanted (OWN, DEEP), the
+#: one that ``odd`` names (OFFER, SCATTER), or, from :data:`PAIR` on, those that have a scalar which
+#: is not zero (UPD).
 Uop = data.StructLayout({
     "valid": 1, "weight": 16, "row": 16, "scalar": 18, "lane": 7, "target": 16,
     "first": 1, "last": 1, "final": 1, "even": 1, "odd": 1,
@@ -43,6 +44,8 @@ Uop = data.StructLayout({
 #: Weight and row addresses wait for the scalar's broadcast register; the row has one register more.
 WEIGHT_READ = 2
 ROW_READ = 1
+#: The pair of scalars stands, before it is broadcast.
+PAIR = 2
 #: Operands stand at the DSP's inputs.
 OPERANDS = WEIGHT_READ + Ram.LATENCY
 #: The sum with the product stands at P.

@@ -66,11 +66,15 @@ class Image:
 
     @staticmethod
     def _inputs(rng: np.random.Generator, size: int) -> np.ndarray:
-        """Inputs of which some, many or nearly all are zero, in runs of every length."""
+        """Inputs of which some, many or nearly all are zero, in runs of every length.
+
+        At times also one element of many pairs.
+        """
         values = rng.integers(0, 256, size).astype(np.uint8)
         length = 1 << rng.integers(0, 7)
         share = rng.choice([0.0, 0.5, 0.8, 0.97])
         values[np.repeat(rng.random(-(-size // length)) < share, length)[:size]] = 0
+        values[rng.random(size) < rng.choice([0.0, 0.0, 0.4])] = 0
         return values
 
     @staticmethod
@@ -83,6 +87,10 @@ class Image:
         size = self._sizes(config)
         at = size[Space.INPUT]
         return self.data[at:at + size[Space.TARGET]].view(np.int16)
+
+    def inputs(self, config: Config) -> np.ndarray:
+        """Likewise the inputs."""
+        return self.data[:self._sizes(config)[Space.INPUT]]
 
     def load(self, program: Assembler) -> None:
         at = 0

@@ -35,8 +35,11 @@ class Pairs:
         self._values: list[int] = []
         while len(self._values) < self.size:
             if generator.random() < share:
-                # One element of a pair may be zero, and one bit makes a pair live.
+                # One element of a pair is often zero, and one bit makes a pair live.
+                half = pair_bits // 2
                 value = generator.choice((generator.getrandbits(pair_bits),
+                                          generator.getrandbits(half),
+                                          generator.getrandbits(half) << half,
                                           1 << generator.randrange(pair_bits)))
                 self._values.append(value or 1)
             else:
@@ -57,9 +60,15 @@ class Pairs:
         """The eight pairs of a group, as one word."""
         return sum(self[GROUP * address + i] << i * self.pair_bits for i in range(GROUP))
 
-    def live(self, base: int, stride: int, pairs: int, samples: int) -> list[list[bool]]:
-        """Of each sample, which of its pairs are not zero."""
-        return [[self[base + b * stride + i] != 0 for i in range(pairs)] for b in range(samples)]
+    def live(self, base: int, stride: int, pairs: int,
+             samples: int) -> list[list[tuple[bool, bool]]]:
+        """Of each sample, which halves of its pairs are not zero."""
+        return [[self.halves(base + b * stride + i) for i in range(pairs)] for b in range(samples)]
+
+    def halves(self, address: int) -> tuple[bool, bool]:
+        """Which elements of a pair are not zero."""
+        high, low = divmod(self[address], 1 << self.pair_bits // 2)
+        return low != 0, high != 0
 
 
 def product_steps(memory: Pairs, job: dict[str, Any]) -> list[Step]:

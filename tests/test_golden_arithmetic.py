@@ -145,8 +145,8 @@ def test_squared_errors_equal_torch() -> None:
 # --- update rules ---------------------------------------------------------------------------------
 
 def _all(slots: np.ndarray) -> np.ndarray:
-    """All words change."""
-    return np.ones(len(slots), np.bool_)
+    """All halves of all words change."""
+    return np.ones((len(slots), 2), np.bool_)
 
 
 @_fast
@@ -229,44 +229,50 @@ def test_event_is_unbiased() -> None:
 
 @pytest.mark.parametrize("rule", [{}, {"stochastic": True}, {"stochastic": True, "master": True},
                                   {"event": True, "stochastic": True}])
-def test_words_without_a_live_scalar_stay(rule: dict[str, bool]) -> None:
+def test_halves_without_a_live_scalar_stay(rule: dict[str, bool]) -> None:
     """Whatever their slots' unused bits hold; the others change as if they were alone."""
     rng = np.random.default_rng(4)
     before = rng.integers(-32768, 32768, (24, 8)).astype(np.int16)
     d = rng.integers(-1 << 16, 1 << 16, before.shape)
     d[rng.integers(0, 3, d.shape) == 0] = 0
-    changes = rng.integers(0, 2, len(before)).astype(np.bool_)
+    changes = rng.integers(0, 2, (len(before), 2)).astype(np.bool_)
     form = update.form(3, 4, 5, **rule)
     state = 0x1234_5678_9ABC_DEF1 if form.random else None
     slots, alone = before.copy(), before.copy()
     count = update.apply(slots, d, changes, state, 40, form)
-    np.testing.assert_array_equal(slots[~changes], before[~changes])
-    counts = [update.apply(alone[w:w + 1], d[w:w + 1], _all(alone[:1]), state, 40 + w, form)
-              for w in np.flatnonzero(changes)]
+    total = 0
+    for w, half in np.argwhere(changes):
+        only = np.arange(2)[None] == half
+        total += update.apply(alone[w:w + 1], d[w:w + 1], only, state, 40 + w, form)
     np.testing.assert_array_equal(slots, alone)
-    assert count == sum(counts)
+    whole = before.copy()
+    update.apply(whole, d, _all(whole), state, 40, form)
+    np.testing.assert_array_equal(slots, np.where(changes.repeat(4, axis=1), whole, before))
+    assert count == total
 
 
 @pytest.mark.parametrize("samples", [1, 3, 33])
-def test_upd_leaves_words_alone_whose_pair_is_zero_in_all_samples(samples: int) -> None:
-    """Scanned or not. A word of live scalars and dead errors loses its unused bits."""
+def test_upd_leaves_halves_alone_whose_scalar_is_zero_in_all_samples(samples: int) -> None:
+    """Scanned or not. A half of live scalars and dead errors loses its unused bits."""
     config = preset("tiny")
     machine = Machine(config)
     state, r = machine.state, machine.registers
     state.weights[:] = 0x1235
     state.pairs[:64 * 33:64, :] = 0
     for b in range(samples):
-        # Pair 0 lives in the last sample, by one element; pair 1 in none.
-        state.pairs[64 * b:64 * b + 3] = [(0, int(b == samples - 1)), (0, 0), (5, -3)]
-    for reg, value in ((Reg.COUNT, samples), (Reg.P, 6), (Reg.Q, 7), (Reg.S_STRIDE, 64),
+        # Pair 0 lives in the last sample, by one element; pair 1 in none; 2 and 3 in all of them.
+        state.pairs[64 * b:64 * b + 4] = [(0, int(b == samples - 1)), (0, 0), (5, -3), (-1, 0)]
+    for reg, value in ((Reg.COUNT, samples), (Reg.P, 8), (Reg.Q, 7), (Reg.S_STRIDE, 64),
                        (Reg.CODE_BITS, 8)):
         r[reg] = value
     machine.execute(Op.UPD, 0)
-    assert (state.weights[:2] == 0x1200).all(), "two tiles of pair 0"
-    assert (state.weights[2:4] == 0x1235).all()
-    assert (state.weights[4:6] == 0x1200).all()
-    assert (state.weights[6:] == 0x1235).all()
-    assert state.live.tolist() == [[b == samples - 1, False, True] for b in range(samples)]
+    # Two tiles of each pair.
+    expected = np.full((len(state.weights), 2, config.lanes), 0x1235)
+    expected[:2, 1] = expected[4:6] = expected[6:8, 0] = 0x1200
+    np.testing.assert_array_equal(state.weights.reshape(expected.shape), expected)
+    assert state.live.tolist() == [
+        [[False, b == samples - 1], [False, False], [True, True], [True, False]]
+        for b in range(samples)]
 
 
 @pytest.mark.parametrize("op", [Op.MVA, Op.MVD, Op.MVR], ids=lambda op: op.name)

@@ -195,7 +195,7 @@ def test_rules(name: str, data: st.DataObject) -> None:
     rule = Rule(update=1, shift=shift, code_bits=code_bits, acc_bits=acc_bits, asymm=asymm,
                 **RULES[name])
     result = run(rule, d, random.ravel().tolist(), before, data)
-    count = update.apply(expected, totals, np.ones(len(totals), np.bool_), state, 7, form)
+    count = update.apply(expected, totals, np.ones((len(totals), 2), np.bool_), state, 7, form)
     assert [changed for _, _, changed, _ in result] == (
         expected.view(np.uint16).ravel().tolist())
     assert sum(clipped for *_, clipped in result) == count
@@ -232,7 +232,7 @@ def test_every_slot(code_bits: int, name: str, asymm: bool) -> None:
                          [i % 2 for i in range(len(cases))])
     expected = as_array(before).reshape(-1, 2).copy()
     count = update.apply(expected, np.array(d, np.int64).reshape(-1, 2),
-                         np.ones(len(expected), np.bool_), None, 0, form)
+                         np.ones((len(expected), 2), np.bool_), None, 0, form)
     assert [changed for _, _, changed, _ in result] == (
         expected.view(np.uint16).ravel().tolist())
     assert sum(clipped for *_, clipped in result) == count

@@ -128,6 +128,37 @@ def test_a_shared_list_that_nobody_takes(tiny_library: Path, op: Op) -> None:
     assert simulated.times == golden.times
 
 
+@pytest.mark.parametrize("flags", [
+    Flag(0), Flag.STOCHASTIC, Flag.EVENT, Flag.EVENT | Flag.STOCHASTIC,
+    Flag.MASTER | Flag.STOCHASTIC], ids=str)
+def test_updates_of_half_a_pair(tiny_library: Path, flags: Flag) -> None:
+    """A half without a live scalar has no turn of the lane units: words follow each other at once.
+
+    Of one sample, of two and of more than are scanned; the unused bits of its slots stay.
+    """
+    rng = np.random.default_rng(int(flags))
+    image = Image.random(CONFIG, rng)
+    inputs = image.inputs(CONFIG)
+    inputs[2:] = rng.integers(1, 256, inputs.size - 2) * (rng.random(inputs.size - 2) < 0.5)
+    program = Assembler()
+    image.load(program)
+    program.set(count=40, p=9, q=8, m_base=0, s_base=8, s_stride=8, v_base=0, v_stride=2,
+                y_base=0, y_stride=4, yr_base=0, yr_stride=2, b_base=0, shift=14, shift2=0,
+                b_shift=0, code_bits=7, acc_bits=4)
+    program.op(Op.MVA, Flag.INPUT | Flag.ROWS | Post.ACT)
+    first = 0
+    for count, q, pairs in ((1, 4, 60), (1, 8, 30), (2, 4, 40), (33, 8, 20)):
+        program.set(count=count, p=2 * pairs, q=q, m_base=first, s_base=5 + first,
+                    s_stride=pairs + 8 - pairs % 8, shift=3)
+        program.op(Op.UPD, Flag.INPUT | flags)
+        first += pairs * CONFIG.tiles(q)
+    size = image.dump(program)
+    golden, simulated = _both(tiny_library, image, program.words, 7, size)
+    assert golden.cause is Cause.DONE
+    assert differences(CONFIG, golden, simulated) == []
+    assert simulated.times == golden.times
+
+
 @pytest.mark.parametrize("count", [1, 5, 64, 70])
 def test_samples_without_errors(tiny_library: Path, count: int) -> None:
     """BZE after a LOSS of ``count`` samples, of which some have no target that is not met."""
