@@ -171,6 +171,7 @@ class Engine(wiring.Component):
         ]
         # Of use from the second cycle of SEL on.
         m.d.sync += neurons.eq(Mux(job.flags.live & (datapath.live < job.p), datapath.live, job.p))
+        beyond = self._elaborate_span(m, job)
         m.d.comb += [
             lists.kind.eq(list_job), lists.job.eq(job),
             datapath.external.eq(lists.uop), datapath.external_u.eq(lists.u_scalar),
@@ -197,15 +198,9 @@ class Engine(wiring.Component):
                 with m.If(datapath.written & ~done):
                     m.d.sync += [kind.eq(Kind.DEEP), deep.eq(1)]
             with m.Case(Op.SEL):
-                # One past the last row, before the selector starts: it knows no memory's end.
-                span = Signal(28, reset_less=True)
-                spanned, checked = Signal(), Signal()
-                beyond, nothing = Signal(reset_less=True), Signal(reset_less=True)
+                spanned, checked, nothing = Signal(), Signal(), Signal(reset_less=True)
                 m.d.sync += [
-                    spanned.eq(begin & ~self.reset_job),
-                    span.eq((job.p - 1)[:12] * job.yr_stride),
-                    checked.eq(spanned & ~self.reset_job),
-                    beyond.eq(span + job.yr_base + job.tiles > config.rows),
+                    spanned.eq(begin & ~self.reset_job), checked.eq(spanned & ~self.reset_job),
                     nothing.eq((job.k == 0) | (neurons == 0)),
                 ]
                 m.d.comb += [
@@ -242,6 +237,21 @@ class Engine(wiring.Component):
         with m.If(self.reset_job):
             m.d.sync += [begin.eq(0), post_begin.eq(0)]
         return job
+
+    def _elaborate_span(self, m: Module, job) -> Value:
+        """SEL: whether its last row is beyond the memory's end, two cycles after ``begin``.
+
+        Before the selector starts: it knows no memory's end. All in a DSP48E1, whose operands are
+        taken as the instruction comes.
+        """
+        rows, stride = Signal(12, reset_less=True), Signal(16, reset_less=True)
+        product, room = Signal(28, reset_less=True), Signal(signed(19), reset_less=True)
+        over = Signal(signed(30), reset_less=True)
+        m.d.sync += [
+            rows.eq(self.job.p - 1), stride.eq(self.job.yr_stride), product.eq(rows * stride),
+            room.eq(job.yr_base + job.tiles - (self.config.rows + 1)), over.eq(product + room),
+        ]
+        return ~over[-1]
 
     def _elaborate_memories(self, m: Module, job) -> None:
         config, bits = self.config, self.config.element_bits
