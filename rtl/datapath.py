@@ -62,8 +62,7 @@ class Datapath(wiring.Component):
     behind, reached : In. See :class:`tangente.rtl.scanner.Scanner`.
     scanning, group : Out, 1 and 16; group_data : In, 16E. In its place eight pairs, 2 cycles later.
     row_address : Out, 16; row_data : In, lanes x E. A row, 1 cycle later.
-    weight_address0/1 : Out, 16; weight_data0/1 : In, lanes x 16. Each half's, 2 cycles later;
-        weight_early0/1 : In. The same 1 cycle later.
+    weight_address0/1 : Out, 16; weight_early0/1 : In, lanes x 16. Each half's, 1 cycle later.
     weight_write0/1 : Out; weight_write_address0/1 : Out, 16; weight_write_data : Out, lanes x 16.
     row_write : Out; row_write_address : Out, 16; row_write_data : Out, lanes x E.
     sums : Out, stream of :data:`Sums`. Results of MVA, MVD, MVR.
@@ -96,7 +95,6 @@ class Datapath(wiring.Component):
             "scanning": Out(1), "group": Out(16), "group_data": In(2 * GROUP * bits),
             "row_address": Out(16), "row_data": In(lanes * bits),
             **{f"weight_address{h}": Out(16) for h in (0, 1)},
-            **{f"weight_data{h}": In(lanes * 16) for h in (0, 1)},
             **{f"weight_early{h}": In(lanes * 16) for h in (0, 1)},
             **{f"weight_write{h}": Out(1) for h in (0, 1)},
             **{f"weight_write_address{h}": Out(16) for h in (0, 1)},
@@ -320,23 +318,27 @@ class Datapath(wiring.Component):
         """DEEP's scalars, a cycle early: of each half, one lane's weight times its slope."""
         m.submodules.slope = slope = Slope(self.config)
         m.d.comb += [slope.activation.eq(activation), slope.sigmoid.eq(self.job.flags.sigmoid)]
-        # Picked weights stand 4 cycles after the weight's address: WEIGHT_READ + 4.
-        picked_at = stage.WEIGHT_READ + 4
+        # Picked weights stand 3 cycles after the weight's address.
+        picked_at = stage.WEIGHT_READ + 3
         slopes = delay(m, slope.slope, picked_at - 2 - Slope.LATENCY, "slope")
         lanes = self.config.lanes
-        storing = delay(m, self.storing, Ram.LATENCY, "storing")
-        stored_lane = delay(m, self.stored_lane, Ram.LATENCY, "stored_lane")
+        storing = delay(m, self.storing, Ram.LATENCY - 1, "storing")
+        stored_lane = delay(m, self.stored_lane, Ram.LATENCY - 1, "stored_lane")
         products = []
         for half in (0, 1):
-            weights = getattr(self, f"weight_data{half}")
-            index = delay(m, early.lane, stage.WEIGHT_READ + 2 + half, f"lane{half}")
+            weights = getattr(self, f"weight_early{half}")
+            index = delay(m, early.lane, stage.WEIGHT_READ + 1 + half, f"lane{half}")
             slot = pick(m, [weights[16 * i:16 * i + 16] for i in range(lanes)],
                         Mux(storing, stored_lane, index), f"weight{half}")
-            m.d.comb += getattr(self, f"stored{half}").eq(slot)
-            code = slot & self.code_mask | self.half_code
+            m.d.comb += getattr(self, f"stored{half}").eq(
+                delay(m, slot, self.PICKED - Ram.LATENCY, f"stored{half}"))
+            # In a DSP48E1: operands, product, and what leaves it.
+            code = Signal(signed(16), name=f"code{half}", reset_less=True)
             factor = delay(m, slopes, half, f"slope{half}")
-            product = Signal(signed(25), name=f"product{half}", reset_less=True)
-            m.d.sync += product.eq(code.as_signed() * factor)
+            full, product = (Signal(signed(25), name=f"{name}{half}", reset_less=True)
+                             for name in ("full", "product"))
+            m.d.sync += [code.eq(slot & self.code_mask | self.half_code),
+                         full.eq(code * factor), product.eq(full)]
             products.append(product)
         return products
 

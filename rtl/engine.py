@@ -401,7 +401,6 @@ class Engine(wiring.Component):
                 ram.read_address.eq(Mux(storing, query_now.unit,
                                         Mux(to_weight, payload.unit, lag))),
                 ram.load_enable.eq(local), ram.load_data.eq(payload.data.replicate(groups)),
-                getattr(datapath, f"weight_data{half}").eq(ram.read_data),
                 getattr(datapath, f"weight_early{half}").eq(ram.early_data),
                 ram.write_enable.eq(Mux(wanted, datapath.slot_lanes, 0)),
                 ram.write_address.eq(getattr(datapath, f"weight_write_address{half}")),
