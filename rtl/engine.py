@@ -131,7 +131,6 @@ class Engine(wiring.Component):
         self.losing, self.biasing = Signal(), Signal()
         kind, list_job = Signal(3), Signal(Job)
         select_fault, neurons = Signal(), Signal(12)
-        config = self.config
         for_array, for_post = self.op.matches(*_ARRAY_OPS), self.op.matches(*_POST_OPS)
         posts = Signal()
         m.d.comb += posts.eq((self.start & ~self.apart | self.follow) & for_post)

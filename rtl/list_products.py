@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -106,7 +106,8 @@ class ListProducts(wiring.Component):
             product = Signal(2 * wide, name=f"product_{first}", reset_less=True)
             total = Signal(2 * wide, name=f"total_{first}", reset_less=True)
             m.d.sync += [
-                both.eq(Cat(getattr(self, f"size_{first}"), gap, getattr(self, f"size_{first + 1}"))),
+                both.eq(Cat(getattr(self, f"size_{first}"), gap,
+                            getattr(self, f"size_{first + 1}"))),
                 product.eq(both * size),
                 total.eq(product + (1 << PRODUCT_BITS - 1 | 1 << PRODUCT_BITS - 1 + wide)),
             ]
