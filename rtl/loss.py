@@ -84,7 +84,7 @@ class Loss(wiring.Component):
 
     E = ``element_bits``. Cycles: :func:`tangente.golden.timing.loss`.
 
-    pynq_z2 by Yosys (xc7): 719 LUT, 19 SRL16E, 760 FF, 4 DSP48E1, 2 RAMB18E1.
+    pynq_z2 by Yosys (xc7): 623 LUT, 19 SRL16E, 759 FF, 4 DSP48E1, 2 RAMB18E1.
 
     Members
     -------
