@@ -55,20 +55,25 @@ class ListScalar(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, bits = self.config, self.config.element_bits
-        activation, ranks = self.activation[:bits - 1], self.kind == Source.RANK
-        alone = (self.kind == Source.OWN) | (self.kind == Source.SHARED)
-        entry, slope = Signal(signed(bits), reset_less=True), Signal(bits - 1, reset_less=True)
-        steep = Signal(bits - 1)
-        m.d.comb += steep.eq(Mux(self.sigmoid, sigmoid_slope(activation, config), Cat(
-            activation.any(), (ranks & activation.any()).replicate(bits - 2))))
-        # Ones are made by gates: a multiplexer of a constant would be a register's set or reset,
-        # of some bits only, and the DSP48E1 would have to do without a register.
-        m.d.sync += entry.eq(Cat(self.entry[0] | ranks,
-                                 self.entry[1:] & (~ranks).replicate(bits - 1)))
-        with m.If(self.activation[-1] & ~alone):
-            m.d.sync += slope.eq(0)
-        with m.Else():
-            m.d.sync += slope.eq(Cat(steep[0] | alone, steep[1:] & (~alone).replicate(bits - 2)))
+        # The slope of nothing is nothing: so a negative activation's is made, and one that is not
+        # asked for. ReLU's is 1, and a rank's entry 1 or, to ReLU's slope, the largest element.
+        ranks, alone = self.kind == Source.RANK, Signal()
+        activation, slope = Signal(bits - 1), Signal(bits - 1, reset_less=True)
+        entry = Signal(signed(bits), reset_less=True)
+        m.d.comb += [
+            alone.eq((self.kind == Source.OWN) | (self.kind == Source.SHARED)),
+            activation.eq(Mux(alone | self.activation[-1], 0, self.activation[:bits - 1])),
+        ]
+        # Gates choose: a multiplexer of a constant would be a register's set or reset, of some bits
+        # only, and the DSP48E1 would have to do without a register.
+        steep = sigmoid_slope(activation, config) & self.sigmoid.replicate(bits - 1)
+        largest = (ranks & ~self.sigmoid).replicate(bits - 2)
+        m.d.sync += [
+            slope.eq(steep | alone | ~self.sigmoid & activation.any()),
+            entry.eq(Cat(self.entry[0] | ranks,
+                         self.entry[1:-1] & (~ranks).replicate(bits - 2) | largest,
+                         self.entry[-1] & ~ranks)),
+        ]
         product = Signal(signed(2 * bits), reset_less=True)
         m.d.sync += product.eq(entry * slope)
 
