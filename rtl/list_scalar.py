@@ -55,21 +55,22 @@ class ListScalar(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, bits = self.config, self.config.element_bits
-        # The slope of nothing is nothing: so a negative activation's is made, and one that is not
-        # asked for. ReLU's is 1, and a rank's entry 1 or, to ReLU's slope, the largest element.
+        # The sigmoid's slope of nothing is nothing: so none is made where none is asked for. ReLU's
+        # is 1, and a rank's entry 1 or, to ReLU's slope, the largest element.
         ranks, alone = self.kind == Source.RANK, Signal()
-        activation, slope = Signal(bits - 1), Signal(bits - 1, reset_less=True)
+        activation, positive, slope = Signal(bits - 1), Signal(), Signal(bits - 1, reset_less=True)
         entry = Signal(signed(bits), reset_less=True)
         m.d.comb += [
             alone.eq((self.kind == Source.OWN) | (self.kind == Source.SHARED)),
-            activation.eq(Mux(alone | self.activation[-1], 0, self.activation[:bits - 1])),
+            positive.eq(~self.activation[-1] & self.activation.any()),
+            activation.eq(Mux(self.activation[-1] | (alone | ~self.sigmoid), 0,
+                              self.activation[:bits - 1])),
         ]
         # Gates choose: a multiplexer of a constant would be a register's set or reset, of some bits
         # only, and the DSP48E1 would have to do without a register.
-        steep = sigmoid_slope(activation, config) & self.sigmoid.replicate(bits - 1)
         largest = (ranks & ~self.sigmoid).replicate(bits - 2)
         m.d.sync += [
-            slope.eq(steep | alone | ~self.sigmoid & activation.any()),
+            slope.eq(sigmoid_slope(activation, config) | alone | ~self.sigmoid & positive),
             entry.eq(Cat(self.entry[0] | ranks,
                          self.entry[1:-1] & (~ranks).replicate(bits - 2) | largest,
                          self.entry[-1] & ~ranks)),
