@@ -133,16 +133,17 @@ class ListOffers(wiring.Component):
         m.d.comb += [
             mask.eq(groups.r_data.word_select(slot, 2)), walks.eq(groups.r_rdy),
             self._counts.eq(walks & mask.any()),
-            over.eq(number + 1 == pairs), groups.r_en.eq(over | (slot == GROUP - 1)),
+            groups.r_en.eq(over | (slot == GROUP - 1)),
         ]
         for port, value in ((masks, mask), (places, place)):
             m.d.comb += [port.addr.eq(self._count), port.data.eq(value),
                          port.en.eq(self._counts)]
         with m.If(self.scan):
             m.d.sync += [self._count.eq(0), self._walked.eq(0), number.eq(0), slot.eq(skipped),
-                         place.eq(0), place.address.eq(job.r_base)]
+                         over.eq(pairs == 1), place.eq(0), place.address.eq(job.r_base)]
         with m.Elif(walks):
-            m.d.sync += [number.eq(number + 1), slot.eq(slot + 1), self._walked.eq(over)]
+            m.d.sync += [number.eq(number + 1), slot.eq(slot + 1), self._walked.eq(over),
+                         over.eq(number + 2 == pairs)]
             m.d.sync += [self._count.eq(self._count + mask.any()), place.pair.eq(place.pair + 1),
                          place.word.eq(place.word + self.tiles), place.lane.eq(place.lane + 2),
                          place.bank.eq(place.bank + 2)]
