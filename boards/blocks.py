@@ -97,7 +97,7 @@ BLOCKS = (
     Block("Issue", "issue", "Issue", place="engine.datapath.issue", period=4000, flow="flow3"),
     Block("Mixer", "mixer", "Mixer", lambda config: (), place="engine.datapath.mixer"),
     Block("Selector", "selector", "Selector", place="engine.selector", period=3000),
-    Block("ListUnit", "lists", "ListUnit", place="engine.lists", period=4000),
+    Block("ListUnit", "lists", "ListUnit", place="engine.lists", period=4000, flow="flow3"),
     Block("PostProcessor", "post", "PostProcessor", place="engine.post", flow="flow3"),
     Block("Loss", "loss", "Loss", place="engine.loss_unit"),
     Block("Sequencer", "sequencer", "Sequencer", place="sequencer", period=4000,

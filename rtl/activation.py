@@ -5,7 +5,7 @@ smaller in LUTs than the product a (1 - a).
 """
 
 import numpy as np
-from amaranth.hdl import Array, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,7 +14,7 @@ from ..golden.activation import sigmoid_table, slope
 from ..golden.config import Config
 from ..golden.isa import SIGMOID_ENTRIES
 
-__all__ = ["INDEX_BITS", "Sigmoid", "Slope"]
+__all__ = ["INDEX_BITS", "Sigmoid", "Slope", "sigmoid_slope"]
 
 #: Bits of an index into the sigmoid's table.
 INDEX_BITS = (SIGMOID_ENTRIES - 1).bit_length()
@@ -69,11 +69,16 @@ class Slope(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         bits = self._config.element_bits - 1
-        table = slope(np.arange(1 << bits), True, self._config).tolist()
         magnitude, steep = self.activation[:bits], Signal(bits)
-        m.d.comb += steep.eq(Array(Const(value, bits) for value in table)[magnitude])
+        m.d.comb += steep.eq(sigmoid_slope(magnitude, self._config))
         with m.If(self.activation[-1]):
             m.d.sync += self.slope.eq(0)
         with m.Else():
             m.d.sync += self.slope.eq(Mux(self.sigmoid, steep, magnitude.any()))
         return m
+
+
+def sigmoid_slope(magnitude: Value, config: Config) -> Value:
+    """The sigmoid's slope, in 1/1024, of an activation of E - 1 bits; without a register."""
+    table = slope(np.arange(1 << len(magnitude)), True, config).tolist()
+    return Array(Const(value, len(magnitude)) for value in table)[magnitude]

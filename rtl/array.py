@@ -195,8 +195,8 @@ class MacArray(wiring.Component):
         return starts
 
 
-def pick(m: Module, values: list, index: Signal, name: str, *, registered: bool = True):
-    """``values[index]``, registered within groups of four, one LUT a bit; then, if so, of them."""
+def pick(m: Module, values: list, index: Signal, name: str):
+    """``values[index]`` of a cycle ago: registered within groups of four, one LUT a bit."""
     high = Signal(range(max(2, -(-len(values) // 4))), name=f"{name}_high", reset_less=True)
     m.d.sync += high.eq(index[2:])
     groups = []
@@ -206,11 +206,7 @@ def pick(m: Module, values: list, index: Signal, name: str, *, registered: bool 
         groups.append(part)
     while len(groups) > 1:
         groups, high = _fours(groups, high), high[2:]
-    if not registered:
-        return groups[0]
-    result = Signal.like(values[0], name=f"{name}_picked", reset_less=True)
-    m.d.sync += result.eq(groups[0])
-    return result
+    return groups[0]
 
 
 def _fours(values: list, index: Value) -> list:

@@ -61,7 +61,6 @@ class Drain(wiring.Component):
             m.d.sync += left.eq(0)
         place = index[:max(1, (self.lanes // 2 - 1).bit_length())]
         for first, result in ((0, self.even), (1, self.odd)):
-            m.d.comb += result.eq(pick(m, captured[first::2], place, f"lane{first}",
-                                       registered=False))
+            m.d.comb += result.eq(pick(m, captured[first::2], place, f"lane{first}"))
         m.d.sync += self.result_valid.eq(taking & ~self.reset_job)
         return m

@@ -35,7 +35,8 @@ _ARRAY_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.DRV, Op.SEL, Op.SRT, Op.TOP, Op
 _POST_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
 #: What the post-processing unit needs to know of a product.
 _PRODUCT_FIELDS = ("flags", "count", "p", "q", "y_base", "y_stride", "yr_base", "yr_stride",
-                   "g_base", "g_stride", "f_base", "f_stride", "shift", "shift2", "b_base", "b_shift")
+                   "g_base", "g_stride", "f_base", "f_stride", "shift", "shift2", "b_base",
+                   "b_shift")
 _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 
 
@@ -140,7 +141,6 @@ class Engine(wiring.Component):
         self.losing, self.biasing = Signal(), Signal()
         kind, list_job = Signal(3), Signal(Job)
         select_fault, neurons = Signal(), Signal(12)
-        config = self.config
         for_array, for_post = self.op.matches(*_ARRAY_OPS), self.op.matches(*_POST_OPS)
         posts = Signal()
         m.d.comb += posts.eq((self.start & ~self.apart | self.follow) & for_post | self.kept)
@@ -187,6 +187,7 @@ class Engine(wiring.Component):
         ]
         # Of use from the second cycle of SEL on.
         m.d.sync += neurons.eq(Mux(job.flags.live & (datapath.live < job.p), datapath.live, job.p))
+        beyond = self._elaborate_span(m, job)
         m.d.comb += [
             lists.kind.eq(list_job), lists.job.eq(job),
             datapath.external.eq(lists.uop), datapath.external_u.eq(lists.u_scalar),
@@ -214,15 +215,9 @@ class Engine(wiring.Component):
                 with m.If(datapath.written & ~done):
                     m.d.sync += [kind.eq(Kind.DEEP), deep.eq(1)]
             with m.Case(Op.SEL):
-                # One past the last row, before the selector starts: it knows no memory's end.
-                span = Signal(28, reset_less=True)
-                spanned, checked = Signal(), Signal()
-                beyond, nothing = Signal(reset_less=True), Signal(reset_less=True)
+                spanned, checked, nothing = Signal(), Signal(), Signal(reset_less=True)
                 m.d.sync += [
-                    spanned.eq(begin & ~self.reset_job),
-                    span.eq((job.p - 1)[:12] * job.yr_stride),
-                    checked.eq(spanned & ~self.reset_job),
-                    beyond.eq(span + job.yr_base + job.tiles > config.rows),
+                    spanned.eq(begin & ~self.reset_job), checked.eq(spanned & ~self.reset_job),
                     nothing.eq((job.k == 0) | (neurons == 0)),
                 ]
                 m.d.comb += [
@@ -283,6 +278,21 @@ class Engine(wiring.Component):
         with m.If(drops):
             m.d.sync += array_busy.eq(0)
         return drops
+
+    def _elaborate_span(self, m: Module, job) -> Value:
+        """SEL: whether its last row is beyond the memory's end, two cycles after ``begin``.
+
+        Before the selector starts: it knows no memory's end. All in a DSP48E1, whose operands are
+        taken as the instruction comes.
+        """
+        rows, stride = Signal(12, reset_less=True), Signal(16, reset_less=True)
+        product, room = Signal(28, reset_less=True), Signal(signed(19), reset_less=True)
+        over = Signal(signed(30), reset_less=True)
+        m.d.sync += [
+            rows.eq(self.job.p - 1), stride.eq(self.job.yr_stride), product.eq(rows * stride),
+            room.eq(job.yr_base + job.tiles - (self.config.rows + 1)), over.eq(product + room),
+        ]
+        return ~over[-1]
 
     def _elaborate_memories(self, m: Module, job) -> None:
         config, bits = self.config, self.config.element_bits
@@ -432,7 +442,6 @@ class Engine(wiring.Component):
                 ram.read_address.eq(Mux(storing, query_now.unit,
                                         Mux(to_weight, payload.unit, lag))),
                 ram.load_enable.eq(local), ram.load_data.eq(payload.data.replicate(groups)),
-                getattr(datapath, f"weight_data{half}").eq(ram.read_data),
                 getattr(datapath, f"weight_early{half}").eq(ram.early_data),
                 ram.write_enable.eq(Mux(wanted, datapath.slot_lanes, 0)),
                 ram.write_address.eq(getattr(datapath, f"weight_write_address{half}")),

@@ -142,6 +142,7 @@ class Issue(wiring.Component):
 
         # Setup: tiles of Q, one subtraction a cycle.
         rest, more, tiles = Signal(12), Signal(), Signal(12)
+        tiles_next = Signal(12)
         pairs = Signal(12)
         m.d.comb += pairs.eq((job.p + 1) >> 1)
 
@@ -249,7 +250,8 @@ class Issue(wiring.Component):
         m.d.comb += self.pair.eq(Mux(is_kind[Kind.DEEP], Cat(scalar_now, scalar_now),
                                      scanner.pair))
         m.d.comb += scanner.hold.eq(~self.drain_ready)
-        beyond = self._elaborate_check(m, is_kind, tiles, pairs, begin, running & bad)
+        beyond = self._elaborate_check(m, is_kind, (tiles, tiles_next), pairs, begin,
+                                       running & bad)
         with m.If(beyond):
             m.d.sync += [self.fault.eq(1), scanning.eq(0), running.eq(0)]
         m.d.comb += scanner.reset_job.eq(self.reset_job | beyond)
@@ -313,10 +315,11 @@ class Issue(wiring.Component):
             with m.If(scanner.done & ~beyond):
                 m.d.sync += [scanning.eq(0), self.done.eq(1)]
 
-        lists = Signal()
+        lists, setup = Signal(), Signal()
+        m.d.comb += tiles_next.eq(Mux(setup, tiles + more, 1))
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [rest.eq(job.q), more.eq(job.q > lanes), tiles.eq(1),
+                m.d.sync += [rest.eq(job.q), more.eq(job.q > lanes), tiles.eq(tiles_next),
                              outer.eq(0), middle.eq(0), inner.eq(0), self._number.eq(0)]
                 # The list of those below is made beside OWN, or first if that reads pairs as well.
                 m.d.comb += below.start.eq(self.start & is_kind[Kind.OWN] & (job.tiles != 0))
@@ -326,9 +329,10 @@ class Issue(wiring.Component):
                                          & (job.tiles != 0))
                     m.next = "SETUP"
             with m.State("SETUP"):
+                m.d.comb += setup.eq(1)
+                m.d.sync += tiles.eq(tiles_next)
                 with m.If(more):
-                    m.d.sync += [rest.eq(rest - lanes), more.eq(rest > 2 * lanes),
-                                 tiles.eq(tiles + 1)]
+                    m.d.sync += [rest.eq(rest - lanes), more.eq(rest > 2 * lanes)]
                 with m.Elif(~lists | below.done):
                     m.d.comb += [restart.eq(1), begin.eq(~is_kind[Kind.DEEP])]
                     m.d.sync += [running.eq(~self._scanned & ~self._listing),
@@ -391,8 +395,11 @@ class Issue(wiring.Component):
     def _elaborate_check(self, m: Module, is_kind, tiles, pairs, begin, found) -> Signal:
         """Whether the last address of a kind is beyond its memory, one product after the other.
 
-        No longer asked once a micro-operation's address has been ``found`` to be.
+        All in a DSP48E1, which the first product's factors enter before ``begin``: ``tiles`` are
+        given with what they are a cycle later. No longer asked once a micro-operation's address has
+        been ``found`` to be.
         """
+        tiles, tiles_next = tiles
         job, config = self.job, self.config
         own, mva, mvr = is_kind[Kind.OWN], is_kind[Kind.MVA], is_kind[Kind.MVR]
         listing = self._listing & ~mvr
@@ -401,7 +408,7 @@ class Issue(wiring.Component):
         pairs_below = (job.q + 1)[1:]
         neurons = Mux(job.flags.live, pairs << 1, job.p)
         factors = [
-            (pairs, tiles, job.m_base, Const(config.weight_words)),
+            (pairs, tiles_next, job.m_base, Const(config.weight_words)),
             (Mux(listing, 0, more), job.s_stride,
              Mux(listing | own & ~job.flags.live, 0, job.s_base + pairs),
              Mux(job.flags.input, config.input_beats * 4, config.pairs)),
@@ -418,17 +425,25 @@ class Issue(wiring.Component):
         check = Signal(len(factors) + 1)
         one, other = Signal(12, reset_less=True), Signal(16, reset_less=True)
         added, limit = Signal(18, reset_less=True), Signal(18, reset_less=True)
-        product = Signal(28, reset_less=True)
-        m.d.sync += [check.eq(Cat(begin & (self._scanned | self._listing | own), check)),
-                     product.eq(one * other)]
-        later = delay(m, Cat(added, limit), 1, "bound")
+        product, over = Signal(28, reset_less=True), Signal(signed(30), reset_less=True)
+        # A product and this, added - limit - 1, are negative where all is well.
+        room = Signal(signed(19), reset_less=True)
+        m.d.sync += [
+            check.eq(Cat(begin & (self._scanned | self._listing | own), check)),
+            product.eq(one * other), over.eq(product + room),
+            room.eq(added + Cat(~limit, Const(1, 1)).as_signed()),
+        ]
         for step, (first, second, plus, end) in enumerate(factors):
-            with m.If(begin if step == 0 else check[step - 1]):
-                m.d.sync += [one.eq(first), other.eq(second), added.eq(plus), limit.eq(end)]
+            load = [one.eq(first), other.eq(second), added.eq(plus), limit.eq(end)]
+            if step == 0:
+                m.d.sync += load
+            else:
+                with m.If(begin if step == 1 else check[step - 2]):
+                    m.d.sync += load
         beyond = Signal()
         # MVR has no weights.
         looks = (check[1] & ~mvr) | check[2:].any()
-        m.d.comb += beyond.eq(looks & (product + later[:18] > later[18:]))
+        m.d.comb += beyond.eq(looks & ~over[-1])
         with m.If(self.reset_job | beyond | found):
             m.d.sync += check.eq(0)
         return beyond

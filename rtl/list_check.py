@@ -72,30 +72,33 @@ class ListCheck(wiring.Component):
         with m.Elif(checking):
             m.d.sync += step.eq(step + 1)
 
+        # In a DSP48E1: a product and its bound, base - limit - 1, are negative where all is well.
         one, other = Signal(16, reset_less=True), Signal(16, reset_less=True)
-        base, product = Signal(17, reset_less=True), Signal(32, reset_less=True)
-        base_later = delay(m, base, 1, "base")
-        limit, limit_later = Signal(18, reset_less=True), Signal(18, reset_less=True)
-        end = Signal(33)
-        m.d.comb += end.eq(product + base_later)
-        m.d.sync += [product.eq(one * other), limit_later.eq(limit)]
+        product = Signal(32, reset_less=True)
+        base, bound, end = (Signal(signed(bits), name=name, reset_less=True)
+                            for bits, name in ((19, "base"), (19, "bound"), (34, "end")))
+        # The limit's complement, -limit - 1.
+        limit = Signal(signed(19), reset_less=True)
+        m.d.sync += [product.eq(one * other), bound.eq(base + limit), end.eq(product + bound)]
         pairs = (job.p + 1)[1:]
         before = (job.count - 1)[:12]
+        used = top & job.flags.lists
         with m.Switch(step):
             with m.Case(1):
                 m.d.sync += [one.eq(Mux(sct, before, pairs)),
-                             other.eq(Mux(sct, job.s_stride, self.tiles)),
-                             base.eq(Mux(sct, job.s_base + pairs, job.m_base)),
-                             limit.eq(Mux(sct, config.pairs, config.weight_words))]
+                             other.eq(Mux(sct, job.r_stride, self.tiles)),
+                             base.eq(Mux(sct, job.l_base, job.m_base)),
+                             limit.eq(Mux(sct, ~config.list_entries, ~config.weight_words))]
             with m.Case(2):
-                used = sct | top & job.flags.lists
-                m.d.sync += [one.eq(Mux(sct, before, rows_p)), other.eq(Mux(used, job.r_stride, 0)),
-                             base.eq(Mux(sct, job.l_base, Mux(used, job.r_base, 0))),
-                             limit.eq(config.list_entries)]
+                m.d.sync += [one.eq(Mux(sct, before, rows_p)),
+                             other.eq(Mux(sct, job.s_stride, Mux(used, job.r_stride, 0))),
+                             base.eq(Mux(sct, job.s_base + pairs, Mux(used, job.r_base, 0))),
+                             limit.eq(Mux(sct, ~config.pairs, ~config.list_entries))]
             with m.Case(4):
-                # SCT: after the last sample's first entry, which stands now.
+                # SCT: after the last sample's first entry, whose bound stands now.
                 m.d.sync += [one.eq(Mux(top, rows_q, Mux(sct, rows_p, 1))), other.eq(job.k),
-                             base.eq(Mux(sct, end[:17], job.l_base))]
+                             base.eq(Mux(sct, end[:19].as_signed(), job.l_base)),
+                             limit.eq(Mux(sct, 0, ~config.list_entries))]
         scalars = Mux(job.flags.input, config.input_beats * 4, config.pairs)
 
         # What asks for no multiplication, in two cycles: the job stands, and step 1 comes later.
@@ -110,11 +113,9 @@ class ListCheck(wiring.Component):
                      | job.flags.live & exceeds(job.s_base, (job.q + 1)[1:], config.pairs)
                      | job.flags.own & exceeds(job.f_base, job.f_stride, config.list_entries)
                      | job.flags.shared & exceeds(job.v_base, job.v_stride, config.list_entries)))
-        over = Signal(reset_less=True)
-        m.d.sync += over.eq(end > limit_later)
         m.d.comb += [self.done.eq(checking & (step == 8)), self.good.eq(~beyond)]
-        # What a step asks for is compared two steps later.
-        with m.If(checking & ((step == 4) | (step == 5) | (step == 7)) & over):
+        # What a step asks for is known three steps later.
+        with m.If(checking & ((step == 4) | (step == 5) | (step == 7)) & ~end[-1]):
             m.d.sync += beyond.eq(1)
         with m.If(checking & (step == 1) & simple):
             m.d.sync += beyond.eq(1)

@@ -33,7 +33,7 @@ class ListGroup(wiring.Component):
     any : Out. Some lane is left, from the cycle after ``known`` on, and two cycles after a take.
     take : In. The lowest that is left of each toper is the next group from the next cycle on; a
         toper that has none serves the next one's lowest, and that one its second lowest.
-    last_tile, tile_number : Out. The present one.
+    last_tile, tile_number : Out. The present one; ``last_tile`` a cycle later.
     chosen, helps, rows, lanes : Out. Of the next group: a bit a toper, whether it serves a lane,
         and one of the next toper's; the lane's row; the lane.
     move : In. The next group is the present one from the next cycle on.
@@ -69,10 +69,11 @@ class ListGroup(wiring.Component):
         left = Signal(config.lanes)
         sorts = self.kind == Job.SRT
         tiles_less = Signal(12, reset_less=True)
-        m.d.sync += tiles_less.eq(self.tiles - 1)
+        last_tile = Signal()
+        m.d.sync += [tiles_less.eq(self.tiles - 1), self.last_tile.eq(last_tile)]
         m.d.comb += [
-            self.last_tile.eq(self.tile_number == tiles_less),
-            width.eq(Mux(self.last_tile, self.width, config.lanes)),
+            last_tile.eq(self.tile_number == tiles_less),
+            width.eq(Mux(last_tile, self.width, config.lanes)),
         ]
 
         # Live lanes: all of the tile, or those whose element is not zero. All are looked at.

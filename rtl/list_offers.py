@@ -133,16 +133,17 @@ class ListOffers(wiring.Component):
         m.d.comb += [
             mask.eq(groups.r_data.word_select(slot, 2)), walks.eq(groups.r_rdy),
             self._counts.eq(walks & mask.any()),
-            over.eq(number + 1 == pairs), groups.r_en.eq(over | (slot == GROUP - 1)),
+            groups.r_en.eq(over | (slot == GROUP - 1)),
         ]
         for port, value in ((masks, mask), (places, place)):
             m.d.comb += [port.addr.eq(self._count), port.data.eq(value),
                          port.en.eq(self._counts)]
         with m.If(self.scan):
             m.d.sync += [self._count.eq(0), self._walked.eq(0), number.eq(0), slot.eq(skipped),
-                         place.eq(0), place.address.eq(job.r_base)]
+                         over.eq(pairs == 1), place.eq(0), place.address.eq(job.r_base)]
         with m.Elif(walks):
-            m.d.sync += [number.eq(number + 1), slot.eq(slot + 1), self._walked.eq(over)]
+            m.d.sync += [number.eq(number + 1), slot.eq(slot + 1), self._walked.eq(over),
+                         over.eq(number + 2 == pairs)]
             m.d.sync += [self._count.eq(self._count + mask.any()), place.pair.eq(place.pair + 1),
                          place.word.eq(place.word + self.tiles), place.lane.eq(place.lane + 2),
                          place.bank.eq(place.bank + 2)]
@@ -155,10 +156,11 @@ class ListOffers(wiring.Component):
     def _elaborate_issue(self, m: Module, masks) -> None:
         config, job = self.config, self.job
         layout = offer_layout(config)
-        # With each source, the number of its next offers less one: it is long to find.
+        # With each source, the number of its next offers less one, and whether that is zero: both
+        # are long to find.
         ahead, rest = Signal(layout["entry"].shape), Signal(layout["entry"].shape)
         m.submodules.queue = queue = SyncFIFOBuffered(
-            width=layout.size + len(ahead), depth=config.queue_entries)
+            width=layout.size + len(ahead) + 1, depth=config.queue_entries)
         waiting, pushed = Signal(layout), Signal(layout)
         # The generator: own list, or the shared one's entries; then the live inputs.
         first, inputs, kind = Signal(), Signal(), Signal(Source)
@@ -173,6 +175,8 @@ class ListOffers(wiring.Component):
         both = masks.data == 3
         old, burst = data.View(layout, queue.r_data[:layout.size]), Signal.like(entry)
         following_entry, decides = Signal.like(entry), Signal()
+        # Within its offers; the next of them is the last.
+        amid, ends = Signal(), Signal()
 
         def length(kind):
             return Mux(kind == Source.OWN, job.f_stride, job.r_stride)
@@ -182,7 +186,7 @@ class ListOffers(wiring.Component):
             odd.eq(Mux(both, entry[0], masks.data[1])),
             # A source that waits offers as many entries as it has offered before.
             following_entry.eq(old.entry + burst),
-            decides.eq(burst == queue.r_data[layout.size:]),
+            decides.eq(Mux(amid, ends, queue.r_data[-1])),
             waiting.eq(old), waiting.entry.eq(following_entry),
             generating.eq(first | inputs),
             self.loading.eq(first & (kind == Source.SHARED)),
@@ -230,7 +234,8 @@ class ListOffers(wiring.Component):
         m.d.sync += found.eq(known | self._counts)
 
         with m.If(self.issue & ~generating):
-            m.d.sync += burst.eq(Mux(decides, 0, burst + 1))
+            m.d.sync += [burst.eq(Mux(decides, 0, burst + 1)), amid.eq(~decides),
+                         ends.eq(burst + 1 == queue.r_data[layout.size:-1])]
 
         # What its verdict decides on is ready.
         judged, after = Signal(layout, reset_less=True), Signal.like(entry)
@@ -249,7 +254,7 @@ class ListOffers(wiring.Component):
             push.eq(decided & self.alive.any() & ~last),
             finished.eq(decided & ~push),
             pushed.eq(judged), pushed.alive.eq(self.alive),
-            queue.w_en.eq(push), queue.w_data.eq(Cat(pushed, ahead)),
+            queue.w_en.eq(push), queue.w_data.eq(Cat(pushed, ahead, ahead == 0)),
             self.idle.eq(~generating & none),
         ]
         counted = self.issue & ~self.loading

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -98,12 +98,15 @@ class ListProducts(wiring.Component):
         size = delay(m, _magnitude(read.data[:bits]), 1, "size")
         # Magnitudes of two topers side by side make one multiplication.
         wide = 2 * (bits - 1)
+        # Zeros between them, in any product of use: of constants Yosys would make no register in
+        # the DSP48E1, and with them of none of the operand's bits.
+        gap = (~active).replicate(bits - 1)
         for first in range(0, config.toper_lanes, 2):
             both = Signal(wide + bits - 1, name=f"sizes_{first}", reset_less=True)
             product = Signal(2 * wide, name=f"product_{first}", reset_less=True)
             total = Signal(2 * wide, name=f"total_{first}", reset_less=True)
             m.d.sync += [
-                both.eq(Cat(getattr(self, f"size_{first}"), Const(0, wide - bits + 1),
+                both.eq(Cat(getattr(self, f"size_{first}"), gap,
                             getattr(self, f"size_{first + 1}"))),
                 product.eq(both * size),
                 total.eq(product + (1 << PRODUCT_BITS - 1 | 1 << PRODUCT_BITS - 1 + wide)),

@@ -7,7 +7,7 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.config import Config
-from .activation import Slope
+from .activation import sigmoid_slope
 from .delay import delay
 
 __all__ = ["ListScalar", "Source"]
@@ -39,8 +39,9 @@ class ListScalar(wiring.Component):
     scalar : Out, signed E; ``clipped`` with it.
     """
 
-    #: Cycles from operands to scalar: slope, product, half, coarse shift, fine shift, saturation.
-    LATENCY = Slope.LATENCY + 5
+    #: Cycles from operands to scalar: their registers with the slope, product, half, coarse shift,
+    #: fine shift, saturation.
+    LATENCY = 6
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -54,19 +55,31 @@ class ListScalar(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, bits = self.config, self.config.element_bits
-        m.submodules.slope = slope = Slope(config)
-        m.d.comb += [slope.activation.eq(self.activation), slope.sigmoid.eq(self.sigmoid)]
-        kind = delay(m, self.kind, Slope.LATENCY, "kind")
-        entry = delay(m, self.entry, Slope.LATENCY, "entry")
-        ranks = kind == Source.RANK
-        alone = (kind == Source.OWN) | (kind == Source.SHARED)
-        steep = Mux(ranks & ~self.sigmoid, slope.slope[0].replicate(bits - 1), slope.slope)
+        # The sigmoid's slope of nothing is nothing: so none is made where none is asked for. ReLU's
+        # is 1, and a rank's entry 1 or, to ReLU's slope, the largest element.
+        ranks, alone = self.kind == Source.RANK, Signal()
+        activation, positive, slope = Signal(bits - 1), Signal(), Signal(bits - 1, reset_less=True)
+        entry = Signal(signed(bits), reset_less=True)
+        m.d.comb += [
+            alone.eq((self.kind == Source.OWN) | (self.kind == Source.SHARED)),
+            positive.eq(~self.activation[-1] & self.activation.any()),
+            activation.eq(Mux(self.activation[-1] | (alone | ~self.sigmoid), 0,
+                              self.activation[:bits - 1])),
+        ]
+        # Gates choose: a multiplexer of a constant would be a register's set or reset, of some bits
+        # only, and the DSP48E1 would have to do without a register.
+        largest = (ranks & ~self.sigmoid).replicate(bits - 2)
+        m.d.sync += [
+            slope.eq(sigmoid_slope(activation, config) | alone | ~self.sigmoid & positive),
+            entry.eq(Cat(self.entry[0] | ranks,
+                         self.entry[1:-1] & (~ranks).replicate(bits - 2) | largest,
+                         self.entry[-1] & ~ranks)),
+        ]
         product = Signal(signed(2 * bits), reset_less=True)
-        m.d.sync += product.eq(Mux(ranks, Const(1, signed(bits)), entry)
-                               * Mux(alone, Const(1, bits), steep))
+        m.d.sync += product.eq(entry * slope)
 
         # 2^8 is taken away from ranks again, and their rounding is none.
-        kind = delay(m, kind, 1, "kind_product")
+        kind = delay(m, self.kind, 2, "kind_product")
         masks, shifts = [], []
         for value in Source:
             shift = Const(8, 5) if value is Source.RANK else self.shifts.word_select(value.value, 5)
@@ -81,8 +94,10 @@ class ListScalar(wiring.Component):
 
         mask = Signal(31)
         m.d.comb += mask.eq(chosen(masks))
-        total = Signal(signed(_TOTAL_BITS), reset_less=True)
-        m.d.sync += total.eq((product << 8) + (mask ^ mask >> 1))
+        half, total = Signal(31), Signal(signed(_TOTAL_BITS))
+        rest, whole = Signal(8, reset_less=True), Signal(signed(_TOTAL_BITS - 8), reset_less=True)
+        m.d.comb += [half.eq(mask ^ mask >> 1), total.eq(Cat(rest, whole))]
+        m.d.sync += [rest.eq(half[:8]), whole.eq(product + half[8:])]
         dropped = delay(m, mask, 1, "dropped")
         shift = delay(m, chosen(shifts), 1, "shift")
         near = Signal(signed(_TOTAL_BITS), reset_less=True)

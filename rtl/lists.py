@@ -501,18 +501,20 @@ class ListUnit(wiring.Component):
         valid, firsts = Signal.like(group.valid), Signal.like(group.firsts, reset_less=True)
         helped, second = Signal.like(group.helped), Signal.like(group.second)
         again, last, final, left = Signal(), Signal(), Signal(), Signal.like(number)
+        none_left = Signal()
         bits = len(memory.address)
         with m.If(store):
             m.d.sync += [storing.eq(1), number.eq(0), again.eq(0), helped.eq(group.helped),
                          second.eq(group.second), valid.eq(group.valid), firsts.eq(group.firsts),
-                         final.eq(~group.second.any()), left.eq(self.job.k - 1)]
+                         final.eq(~group.second.any()), left.eq(self.job.k - 1),
+                         none_left.eq(self.job.k[:len(left)] == 1)]
         with m.Elif(last):
             m.d.sync += [storing.eq(~final), number.eq(0), again.eq(1), helped.eq(0),
-                         valid.eq(second), final.eq(1), left.eq(number)]
+                         valid.eq(second), final.eq(1), left.eq(number), none_left.eq(number == 0)]
         with m.Elif(storing):
-            m.d.sync += [number.eq(number + 1), left.eq(left - 1)]
+            m.d.sync += [number.eq(number + 1), left.eq(left - 1), none_left.eq(left == 1)]
         m.d.comb += [
-            last.eq(storing & (left == 0)), more.eq(storing & ~(last & final)),
+            last.eq(storing & none_left), more.eq(storing & ~(last & final)),
             stored.eq(~storing | final & (left <= STORE_LEFT)),
             memory.index.eq(number),
             memory.write.eq(Mux(

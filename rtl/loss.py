@@ -10,8 +10,10 @@ first stages and the last, one element a cycle. Stages of the front, in cycles a
 
 Stages of the back, in cycles after an address of the buffer (squared errors enter at stage 2)::
 
-    1  exponential       4  p - y                  8  shift (Rounder)
-    2  operand           6  x mantissa, + half     9  saturated, paired
+    1  exponential       4  p - y                  8  shifted
+    2  operand           7  x mantissa, + half     9  saturated, paired
+
+Each multiplication is a DSP48E1 with all its registers: operands, product, sum.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
@@ -24,7 +26,7 @@ from ..golden.loss import LOG2_E, exp2_table, log2_table
 from ..golden.timing import LOSS_PERIOD
 from .delay import delay
 from .descriptor import Descriptor
-from .rounding import SHIFT_BITS, Rounder, half, saturate
+from .rounding import SHIFT_BITS, saturate
 from .walker import ADDRESS_BITS, Walker
 
 __all__ = ["LOSS_BITS", "Loss"]
@@ -33,10 +35,8 @@ __all__ = ["LOSS_BITS", "Loss"]
 LOSS_BITS = 44
 #: Fraction bits of a raw softmax error; of an exponential times a reciprocal.
 _ONE_BITS, _QUOTIENT_BITS = 15, 16
-#: Bits of a raw error, and of one times the mantissa with the half for rounding.
-_RAW_BITS, _SCALED_BITS = 17, 26
-#: Shifts from here on make nothing but zeros of a raw error times the mantissa.
-_SCALED_SHIFT = 25
+#: Bits of a raw error, and of one times the shifted mantissa with the half for rounding.
+_RAW_BITS, _SCALED_BITS = 17, 32
 #: Fraction bits of t, of its table's index.
 _T_BITS = 8
 _EXP_BITS = 16
@@ -84,7 +84,7 @@ class Loss(wiring.Component):
 
     E = ``element_bits``. Cycles: :func:`tangente.golden.timing.loss`.
 
-    pynq_z2 by Yosys (xc7): 719 LUT, 19 SRL16E, 760 FF, 4 DSP48E1, 2 RAMB18E1.
+    pynq_z2 by Yosys (xc7): 623 LUT, 19 SRL16E, 759 FF, 4 DSP48E1, 2 RAMB18E1.
 
     Members
     -------
@@ -139,8 +139,9 @@ class Loss(wiring.Component):
         exponentials = self._elaborate_exponentials(m, t)
         summed = self._elaborate_sum(m, exponentials)
         self._elaborate_loss(m, summed, label_t)
-        operand, label, valid, place = self._elaborate_back(m, exponentials, labels, differences[0])
-        self._elaborate_errors(m, operand, label, valid, place)
+        operand, summand, valid, place = self._elaborate_back(m, exponentials, labels,
+                                                              differences[0])
+        self._elaborate_errors(m, operand, summand, valid, place)
         with m.If(self._drop):
             m.d.sync += [signal.eq(0) for signal in self._cleared]
         return m
@@ -192,7 +193,7 @@ class Loss(wiring.Component):
             m.d.sync += [
                 phase.eq(Mux(plain, _Pass.SQUARE, _Pass.MAX)), squared.eq(plain),
                 mantissa.eq(job.mantissa),
-                self._shift.eq(Mux(job.e_shift > _SCALED_SHIFT, _SCALED_SHIFT, job.e_shift)),
+                self._shift.eq(job.e_shift),
                 outputs.eq(job.p - 1), alone.eq(job.p[0]),
                 last.eq(Mux(plain, job.p - 1, (job.p - 1)[1:12])),
                 samples.eq(job.count - 1), stride.eq(job.s_stride),
@@ -257,8 +258,15 @@ class Loss(wiring.Component):
         differences = [Signal(signed(_RAW_BITS), reset_less=True, name=f"difference{i}")
                        for i in (0, 1)]
         labels = [Signal(reset_less=True, name=f"label{i}") for i in (0, 1)]
+        # The even one is multiplied by itself or a constant: both operands have their registers.
+        # Gates choose, for a multiplexer of a constant would be those registers' set or reset.
+        difference, minus = Signal(signed(_RAW_BITS)), Const(-LOG2_E, _RAW_BITS)
+        self._factor = Signal(signed(_RAW_BITS), reset_less=True)
+        squared = self._squared.replicate(_RAW_BITS)
+        m.d.comb += difference.eq(z[0] - Mux(self._squared, target, best))
         m.d.sync += [
-            differences[0].eq(z[0] - Mux(self._squared, target, best)),
+            differences[0].eq(difference),
+            self._factor.eq(difference & squared | minus & ~squared),
             differences[1].eq(z[1] - best),
             labels[0].eq(is_pair & ~label[0]),
             labels[1].eq(is_pair & label[0] & ~(tag.last & self._alone)),
@@ -270,14 +278,13 @@ class Loss(wiring.Component):
 
         Returns t of both (stage 6), and the target's (stage 7).
         """
-        factor = Mux(self._squared, differences[0], -LOG2_E)
         products = [Signal(signed(2 * _RAW_BITS), reset_less=True, name=f"log_product{i}")
                     for i in (0, 1)]
         self._square_sum = square_sum = Signal(signed(LOSS_BITS), reset_less=True)
         scaled = Signal(signed(2 * _RAW_BITS), reset_less=True)
         more = delay(m, self._squared & ~self._tag[_T - 2].first, 1, "more")
         m.d.sync += [
-            products[0].eq(differences[0] * factor), products[1].eq(differences[1] * -LOG2_E),
+            products[0].eq(differences[0] * self._factor), products[1].eq(differences[1] * -LOG2_E),
             square_sum.eq(products[0] + Mux(more, square_sum, 0)), scaled.eq(products[1]),
         ]
         t = [value[12:12 + 15] for value in (square_sum, scaled)]
@@ -322,7 +329,7 @@ class Loss(wiring.Component):
         # Division without restoring: a negative remainder is mended by adding in the next step.
         # The steps, two bits a cycle, never stop; the quotient is taken when it is complete.
         remainder = Signal(signed(bits + 1))
-        quotient, self._reciprocal = Signal(_RECIPROCAL_BITS), Signal(_RECIPROCAL_BITS + 1)
+        quotient, self._reciprocal = Signal(_RECIPROCAL_BITS), Signal(_RECIPROCAL_BITS)
         # Of the second step both outcomes are ready when the first one's sign is.
         first, second = (Signal(signed(bits + 1), name=f"remainder_{i}") for i in (1, 2))
         positive, less, more = ~remainder[-1], Signal.like(second), Signal.like(second)
@@ -340,7 +347,7 @@ class Loss(wiring.Component):
         with m.If(ended[_DIVIDED]):
             m.d.sync += self._reciprocal.eq(Cat(*reversed(steps), quotient)[:_RECIPROCAL_BITS])
         with m.If(self._squared):
-            m.d.sync += self._reciprocal.eq(1 << _QUOTIENT_BITS)
+            m.d.sync += self._reciprocal.eq(0)
         return summed
 
     def _elaborate_loss(self, m: Module, summed, label_t) -> None:
@@ -373,8 +380,9 @@ class Loss(wiring.Component):
     def _elaborate_back(self, m: Module, exponentials, labels, difference):
         """The buffer: exponentials go in by pairs, in order, and come out one by one.
 
-        Returns an error's operand and whether its element is the target's (stage 2 of the back),
-        whether there is one, and its place, at each stage.
+        Returns an exponential (stage 2 of the back), what is added to its quotient (stage 3): -1
+        for the target's element, or a squared error, whose quotient is 0; whether there is one,
+        and its place, at each stage.
         """
         most = self._config.max_outputs // 2
         depth = 1 << (most + _BESIDE - 1).bit_length()
@@ -405,10 +413,12 @@ class Loss(wiring.Component):
             m.d.sync += [write.addr.eq(0), read.addr.eq(0)]
         self._cleared.append(reading)
 
-        operand, label = Signal(signed(_RAW_BITS), reset_less=True), Signal(reset_less=True)
+        operand, label = Signal(_EXP_BITS, reset_less=True), Signal(reset_less=True)
+        summand = Signal(signed(_RAW_BITS), reset_less=True)
         word = read.data.word_select(place[1].odd, width)
-        m.d.sync += [operand.eq(Mux(self._squared, difference, word[:_EXP_BITS])),
-                     label.eq(~self._squared & word[-1])]
+        m.d.sync += [operand.eq(word[:_EXP_BITS]), label.eq(word[-1]),
+                     summand.eq(Mux(self._squared, delay(m, difference, 1, "error"),
+                                    Mux(label, -1 << _ONE_BITS, 0)))]
         # Squared errors join here.
         fetched, arrived = Signal(), Signal()
         tag = self._tag[_DIFFERENCE]
@@ -422,29 +432,41 @@ class Loss(wiring.Component):
         ]
         self._cleared += [fetched, arrived]
         valid = [reading, fetched, *self._moved(m, arrived, _ELEMENT - _OPERAND, "error")]
-        return operand, label, valid, place
+        return operand, summand, valid, place
 
-    def _elaborate_errors(self, m: Module, operand, label, valid, place) -> None:
+    def _elaborate_errors(self, m: Module, operand, summand, valid, place) -> None:
         """Stages 2 to 9 of the back, the largest error and the end."""
         bits = self._config.element_bits
         quotient, p = (Signal(signed(_RAW_BITS + _QUOTIENT_BITS), reset_less=True, name=name)
                        for name in ("quotient", "p"))
-        one = Const(-1 << _ONE_BITS + _QUOTIENT_BITS, signed(_RAW_BITS + _QUOTIENT_BITS))
         m.d.sync += [quotient.eq(operand * self._reciprocal),
-                     p.eq(quotient + Mux(delay(m, label, 1, "p_label"), one, 0))]
-        product, scaled = (Signal(signed(_SCALED_BITS), reset_less=True, name=name)
-                           for name in ("mantissa_product", "mantissa_scaled"))
-        added = Signal(_SCALED_SHIFT)
-        m.submodules.rounder = rounder = Rounder(_SCALED_BITS)
-        m.d.sync += [added.eq(half(self._shift)),
-                     product.eq(p[_QUOTIENT_BITS:].as_signed() * self._mantissa),
-                     scaled.eq(product + added)]
-        m.d.comb += [rounder.value.eq(scaled), rounder.shift.eq(self._shift)]
+                     p.eq(quotient + Cat(Const(0, _QUOTIENT_BITS), summand).as_signed())]
+        # The shift is one to the left, of the mantissa, then one to the right by whole bytes; what
+        # four of them leave, of a shift of 25 and more, rounds to zero.
+        mantissa, coarse = Signal(15, reset_less=True), Signal(3, reset_less=True)
+        added, shift = Signal(24, reset_less=True), self._shift
+        raw = Signal(signed(_RAW_BITS), reset_less=True)
+        product, scaled, near = (Signal(signed(_SCALED_BITS), reset_less=True, name=name)
+                                 for name in ("mantissa_product", "mantissa_scaled", "near"))
+        tie = Signal(reset_less=True)
+        empty = [~scaled[8 * i:8 * i + 8].any() for i in range(3)]
+        m.d.sync += [
+            mantissa.eq(self._mantissa << (-shift)[:3]), coarse.eq(shift[3:] + shift[:3].any()),
+            *(added[8 * i + 7].eq(coarse == i + 1) for i in range(3)),
+            raw.eq(p[_QUOTIENT_BITS:]), product.eq(raw * mantissa), scaled.eq(product + added),
+            tie.eq(empty[0] & (empty[1] | ~coarse[1]) & (empty[2] | ~coarse[1] | ~coarse[0])
+                   & coarse.any()),
+        ]
+        with m.If(coarse[2]):
+            m.d.sync += near.eq(0)
+        with m.Else():
+            m.d.sync += near.eq(scaled >> Cat(Const(0, 3), coarse[:2]))
+        result = Cat(near[0] & ~tie, near[1:])
 
         element, even = (Signal(signed(bits), reset_less=True, name=name)
                          for name in ("element", "even"))
         magnitude = Signal(bits - 1)
-        clamped, saturated = saturate(rounder.result, bits)
+        clamped, saturated = saturate(result, bits)
         m.d.sync += [element.eq(clamped), even.eq(element),
                      self.saturated_error.eq(saturated & valid[_RESULT])]
         m.d.comb += magnitude.eq(Mux(element < 0, -element, element))

@@ -1,4 +1,4 @@
-"""Dual-port block memories with their output register (UG473: DOA_REG)."""
+"""Dual-port block memories, with their output register (UG473: DOA_REG) or without it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ class Ram(wiring.Component):
         self.width, self.depth = width, depth
         super().__init__({
             **self._more_members(width, width // self.granularity),
-            "read_address": In(ceil_log2(depth)),
-            "read_data": Out(width), "early_data": Out(width),
+            "read_address": In(ceil_log2(depth)), "early_data": Out(width),
             "write_enable": In(width // self.granularity),
             "write_address": In(ceil_log2(depth)),
             "write_data": In(width),
@@ -49,14 +48,10 @@ class Ram(wiring.Component):
 
     @staticmethod
     def _more_members(width: int, enables: int) -> dict[str, wiring.Member]:
-        return {}
+        return {"read_data": Out(width)}
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        self._elaborate_memory(m)
-        return m
-
-    def _elaborate_memory(self, m: Module) -> memory.Memory:
         m.submodules.memory = ram = memory.Memory(shape=self.width, depth=self.depth, init=[])
         write = ram.write_port(granularity=self.granularity)
         read = ram.read_port()
@@ -66,14 +61,18 @@ class Ram(wiring.Component):
             write.data.eq(self.write_data),
             write.en.eq(self.write_enable),
         ]
-        m.d.sync += self.read_data.eq(read.data)
-        return ram
+        self._elaborate_more(m, ram)
+        return m
+
+    def _elaborate_more(self, m: Module, ram: memory.Memory) -> None:
+        m.d.sync += self.read_data.eq(self.early_data)
 
 
 class DualRam(Ram):
     """A :class:`Ram` whose reading port writes too (UG473: true dual port, at most 36 bits wide).
 
-    So two writers need no multiplexer. They must not write the same word in the same cycle.
+    So two writers need no multiplexer. They must not write the same word in the same cycle. It has
+    no ``read_data``.
 
     Members
     -------
@@ -85,9 +84,7 @@ class DualRam(Ram):
     def _more_members(width: int, enables: int) -> dict[str, wiring.Member]:
         return {"load_enable": In(enables), "load_data": In(width)}
 
-    def _elaborate_memory(self, m: Module) -> memory.Memory:
-        ram = super()._elaborate_memory(m)
+    def _elaborate_more(self, m: Module, ram: memory.Memory) -> None:
         load = ram.write_port(granularity=self.granularity)
         m.d.comb += [load.addr.eq(self.read_address), load.data.eq(self.load_data),
                      load.en.eq(self.load_enable)]
-        return ram

@@ -211,6 +211,22 @@ def test_equals_golden(name: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("mantissa", [1, 128, 255])
+def test_every_shift(mantissa: int) -> None:
+    """Largest errors, ties and their neighbours."""
+    errors = [0, 65535, -65535, *(sign * (odd << k) + more for k in range(15)
+                                  for sign in (1, -1) for odd in (1, 3) for more in (-1, 0, 1))]
+    for first in range(0, len(errors), 32):
+        raw = np.array(errors[first:first + 32])
+        logits = np.zeros((CONFIGS["tiny"].logit_pairs, 2), np.int16)
+        targets = np.zeros(CONFIGS["tiny"].target_beats * 4, np.int16)
+        logits.reshape(-1)[:len(raw)] = raw // 2
+        targets[:len(raw)] = raw // 2 - raw
+        _check("tiny", *(dataclasses.replace(
+            _make(CONFIGS["tiny"], True, 1, len(raw), 0, MANTISSA=mantissa, E_SHIFT=shift),
+            logits=logits, targets=targets) for shift in range(32)))
+
+
 @pytest.mark.parametrize("outputs", [255, 256])
 @pytest.mark.parametrize("spread", [1, 9, 16])
 def test_most_outputs(outputs: int, spread: int) -> None:

@@ -24,13 +24,15 @@ class RamBench(UnitBench):
 
     async def task(self, ctx, inputs: tuple[str, ...],
                    cycles: list[tuple[int, ...]]) -> list[int]:
+        dual = isinstance(self.dut, DualRam)
+        output, latency = ("early_data", 1) if dual else ("read_data", Ram.LATENCY)
         seen = []
-        for values in [*cycles, *[(0,) * len(inputs)] * Ram.LATENCY]:
+        for values in [*cycles, *[(0,) * len(inputs)] * latency]:
             for name, value in zip(inputs, values, strict=True):
                 ctx.set(getattr(self.dut, name), value)
-            seen.append(ctx.get(self.dut.read_data))
+            seen.append(ctx.get(getattr(self.dut, output)))
             await ctx.tick()
-        return seen[Ram.LATENCY:]
+        return seen[latency:]
 
 
 @functools.cache

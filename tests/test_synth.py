@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 from amaranth.hdl import Fragment
 
 from tangente.__main__ import main
 from tangente.boards import report, synth
-from tangente.boards.blocks import BETWEEN, BLOCKS, PARTS, XC7Z020
+from tangente.boards.blocks import BETWEEN, BLOCKS, PARTS, XC7Z020, Block
 from tangente.boards.netlist import longest_paths, parse_blif, registered
 from tangente.golden.config import preset
 from tangente.host import cli
-from tangente.rtl import engine
+from tangente.rtl import engine, primitives
 
 CONFIG = preset("tiny")
 #: A block that Yosys is through with in seconds.
@@ -86,6 +88,28 @@ def test_registers_of_a_multiplier():
         assert not registered(cell(**{stage: 0}))
     assert registered(cell("$true", BREG=0))
     assert not registered(cell("$true", AREG=0))
+
+
+def test_every_stage_of_a_multiplier_is_registered(tmp_path):
+    """As Yosys infers it, which depends on how the registers around it are written."""
+    count = {"issue.Issue": 1, "list_check.ListCheck": 1, "list_products.ListProducts": 1,
+             "list_scalar.ListScalar": 1, "loss.Loss": 4}
+    models, script = " ".join(model.name for model in primitives.MODELS), []
+    for model in primitives.MODELS:
+        shutil.copy(model, tmp_path)
+    for name in count:
+        module, component = name.split(".")
+        block = Block(component, module, component)
+        (tmp_path / f"{name}.v").write_text(synth._verilog(block, CONFIG, component))
+        script += ["design -reset", f"read_verilog {name}.v {models}",
+                   synth._SYNTHESIS.format(name=component, flatten="-flatten")
+                   + " -run begin:map_memory", f"write_blif -gates -param {name}.blif"]
+    subprocess.run([str(synth._yosys()), "-q", "-p", "; ".join(script)], cwd=tmp_path, check=True,
+                   capture_output=True)
+    for name, multipliers in count.items():
+        cells = [cell for cell in parse_blif((tmp_path / f"{name}.blif").read_text()).cells
+                 if cell.kind == "DSP48E1"]
+        assert [registered(cell) for cell in cells] == [True] * multipliers, name
 
 
 def test_a_multiplier_without_registers_is_passed_through():
