@@ -200,8 +200,8 @@ class Sequencer(wiring.Component):
                 with m.If(self.start & ~self.resetting):
                     m.d.comb += self.clear.eq(1)
                     m.d.sync += [self.running.eq(1), self.halted.eq(0), self.cause.eq(0),
-                                 pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0), awaits.eq(0),
-                                 unstopped.eq(0),
+                                 pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0),
+                                 awaits.eq(0), unstopped.eq(0),
                                  synchronous.eq(self.transfer_busy)]
                     m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):
