@@ -35,7 +35,8 @@ _ARRAY_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.UPD, Op.DRV, Op.SEL, Op.SRT, Op.TOP, Op
 _POST_OPS = (Op.MVA, Op.MVD, Op.MVR, Op.LOSS, Op.BUP)
 #: What the post-processing unit needs to know of a product.
 _PRODUCT_FIELDS = ("flags", "count", "p", "q", "y_base", "y_stride", "yr_base", "yr_stride",
-                   "g_base", "g_stride", "f_base", "f_stride", "shift", "shift2", "b_base", "b_shift")
+                   "g_base", "g_stride", "f_base", "f_stride", "shift", "shift2", "b_base",
+                   "b_shift")
 _LIST_JOBS = {Op.SRT: Job.SRT, Op.TOP: Job.TOP, Op.SCT: Job.SCT}
 
 
