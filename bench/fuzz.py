@@ -216,6 +216,10 @@ class _Writer:
             flags &= ~int(Flag.WANTED)
         if wild and self.below(2):
             names = [reg for reg in values if reg >= Reg.COUNT]
+            if flags & Flag.SPECULATIVE:
+                # Whether a product that is dropped gets to an address beyond a memory is a matter
+                # of time.
+                names = [reg for reg in names if reg not in (Reg.P, Reg.M_BASE, Reg.S_BASE)]
             changed[names[self.below(len(names))]] = self.anything()
             flags ^= 1 << self.below(20) if self.below(4) == 0 else 0
         if wild or flags & Flag.WANTED:
