@@ -94,6 +94,7 @@ class _Writer:
     def __init__(self, rng: np.random.Generator, config: Config) -> None:
         self.rng, self.config = rng, config
         self.words: list[int] = []
+        self.speculates = False  # a product may await a LOSS
 
     def below(self, end: int) -> int:
         return int(self.rng.integers(0, end))
@@ -164,6 +165,21 @@ class _Writer:
     def tensor(self, values: dict[Reg, int], wild: bool) -> None:
         """A tensor instruction, with what it needs beside ``values``, and its flags."""
         op = _TENSOR[self.below(len(_TENSOR))]
+        if self.emit(op, values, wild) & Flag.SPECULATIVE and (not wild or self.below(2)):
+            # The LOSS that the product awaits, and what may lie between them.
+            for _ in range(self.below(12)):
+                if self.below(8):
+                    self.scalar(wild and self.below(4) == 0)
+                else:
+                    self.transfer(Op.LOAD if self.below(2) else Op.STORE, False)
+                    self.words.append(encode(Op.WAIT))
+            self.emit(Op.LOSS, values, wild)
+            # Whether its first samples err is known before the product is over.
+            self.set(Reg.R6, self.below(5))
+            self.words.append(encode(Op.BZE, Reg.R6, len(self.words) + 1))
+
+    def emit(self, op: Op, values: dict[Reg, int], wild: bool) -> int:
+        """``op`` with all that it needs; its flags."""
         changed: dict[Reg, int] = {}
         flags = 0
         for flag in Flag:
@@ -177,6 +193,12 @@ class _Writer:
         elif op is Op.LOSS:
             flags |= self.below(2) * Flag.POST0
             changed[Reg.S_BASE] = self.below(self.config.logit_pairs - 52)
+            if self.speculates:
+                # No errors, often.
+                changed[Reg.MANTISSA] = self.below(2) * values[Reg.MANTISSA]
+                if wild:
+                    # With operands anywhere, it would write what the product beside it reads.
+                    flags &= ~int(Flag.PAIRS)
         elif op in (Op.UPD, Op.SCT):
             if not values[Reg.ACC_BITS] or flags & Flag.EVENT and flags & Flag.MASTER:
                 flags &= ~int(Flag.EVENT | Flag.MASTER)
@@ -188,8 +210,16 @@ class _Writer:
         elif op is Op.SRT:
             place = (Reg.R0, Reg.R1, Reg.R2)[self.below(3)]
             changed = {Reg.L_BASE: values[place] + self.below(20)}
+        if flags & Flag.SPECULATIVE:
+            self.speculates = True
+            changed[Reg.COUNT] = 1
+            flags &= ~int(Flag.WANTED)
         if wild and self.below(2):
             names = [reg for reg in values if reg >= Reg.COUNT]
+            if flags & Flag.SPECULATIVE:
+                # Whether a product that is dropped gets to an address beyond a memory is a matter
+                # of time.
+                names = [reg for reg in names if reg not in (Reg.P, Reg.M_BASE, Reg.S_BASE)]
             changed[names[self.below(len(names))]] = self.anything()
             flags ^= 1 << self.below(20) if self.below(4) == 0 else 0
         if wild or flags & Flag.WANTED:
@@ -201,6 +231,7 @@ class _Writer:
         self.words.append(encode(op, 0, int(flags)))
         for reg in changed:
             self.set(reg, values.get(reg, 0))
+        return int(flags) if op is Op.MVA else 0
 
 
 def _program(rng: np.random.Generator, config: Config, wild: bool) -> list[int]:

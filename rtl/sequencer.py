@@ -99,7 +99,7 @@ class Sequencer(wiring.Component):
         m.submodules.memory = ram = memory.Memory(shape=32, depth=config.program_words, init=[])
         write, read = ram.write_port(), ram.read_port()
         # The word that is executed, and the one after it.
-        pc, ahead = Signal(20), Signal(20)
+        pc, ahead = self.word, self.ahead = Signal(20), Signal(20)
         fetching = Signal()
         m.d.comb += [write.addr.eq(self.program.address), write.data.eq(self.program.data),
                      write.en.eq(self.program.enable),
@@ -144,6 +144,7 @@ class Sequencer(wiring.Component):
         # An MVA awaits its LOSS.
         awaits = self.awaits = Signal()
         refused, cause = self._elaborate_checks(m, op, imm)
+        self.refused = refused
         transfer_refused, transfer_cause, command_ready = self._elaborate_transfer(m, op, imm)
         # Where the instructions are that the array and the post-processing unit work on.
         array_pc, post_pc = Signal(20), Signal(20)
@@ -189,6 +190,7 @@ class Sequencer(wiring.Component):
 
         # START forgets what awaits a LOSS: STOP comes after it, unless there is a branch between.
         unstopped, stops = Signal(), Signal()
+        self.unstopped = unstopped
         m.d.comb += stops.eq(stopping & ~unstopped)
         ends = self.ends = stops | (bus_error != 0) | (pc >= config.program_words)
         m.d.comb += fetching.eq((state == State.IDLE) | (state == State.FETCH))
@@ -198,8 +200,8 @@ class Sequencer(wiring.Component):
                 with m.If(self.start & ~self.resetting):
                     m.d.comb += self.clear.eq(1)
                     m.d.sync += [self.running.eq(1), self.halted.eq(0), self.cause.eq(0),
-                                 pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0), awaits.eq(0),
-                                 unstopped.eq(0),
+                                 pc.eq(self.pc_start), stopping.eq(0), bus_error.eq(0),
+                                 awaits.eq(0), unstopped.eq(0),
                                  synchronous.eq(self.transfer_busy)]
                     m.d.sync += state.eq(State.FETCH)
             with m.Case(State.FETCH):

@@ -21,6 +21,7 @@ from programs import (
 
 from tangente.golden.config import preset
 from tangente.golden.isa import Cause, Flag, Op, Post, Reg, Space, encode
+from tangente.golden.machine import Machine
 from tangente.sim.model import Model
 
 CONFIG = preset("tiny")
@@ -192,7 +193,8 @@ def test_speculative(tiny_library: Path, image_seed: int, seed: int,
                      before: list[tuple[Op, Flag]], after: list[tuple[Op, Flag]], results: int,
                      more: Flag, inputs: bool, idle: int) -> None:
     """A product runs in the array beside a loss, which drops it if a sample has an error."""
-    rng, image = np.random.default_rng(seed), Image.random(CONFIG, np.random.default_rng(image_seed))
+    rng = np.random.default_rng(seed)
+    image = Image.random(CONFIG, np.random.default_rng(image_seed))
     bodies = [instruction(rng, op, int(flags)) for op, flags in before]
     product = instruction(rng, Op.MVA, int(results | more | Flag.SPECULATIVE))
     values = {"count": 1}
@@ -214,6 +216,37 @@ def test_speculative(tiny_library: Path, image_seed: int, seed: int,
     assert golden.cause is Cause.DONE
     assert differences(CONFIG, golden, simulated) == []
     assert simulated.times == golden.times
+
+
+@pytest.mark.parametrize("size", [9, 160])
+@pytest.mark.parametrize("then", [Op.HALT, Op.UPD, Op.JMP], ids=lambda op: op.name)
+@pytest.mark.parametrize("second", [Op.LOSS, Op.MVA, Op.MVD, Op.UPD], ids=lambda op: op.name)
+def test_a_product_whose_loss_never_comes(tiny_library: Path, image: Image, size: int, then: Op,
+                                          second: Op) -> None:
+    """The next program runs as if it had not been: bits and cycles."""
+    first = Assembler()
+    for body in sources():
+        first.words += body
+    first.set(**_VALID | {"count": 1, "p": size, "q": 9, "m_base": 0})
+    first.op(Op.MVA, Flag.SPECULATIVE | Flag.PAIRS | Flag.ROWS)
+    first.op(then, CONFIG.program_words if then is Op.JMP else 0).op(Op.HALT)
+    rng = np.random.default_rng(size)
+    image = Image(CONFIG, image.data.copy())
+    loss = some_err(rng, image)
+    image.targets(CONFIG)[:] = 0  # no errors: what awaited it would have its results
+    bodies = [Assembler().set(**_VALID).op(second).words, loss, *sources(),
+              instruction(rng, Op.MVA, int(Flag.PAIRS))]
+    words, bytes_stored = complete(image, bodies)
+    machine = Machine(CONFIG, image.data.size)
+    with Model(tiny_library, ddr_bytes=image.data.size) as model:
+        model.reset()
+        for program, stored in ((first.words, 0), (words, bytes_stored)):
+            simulated = run_model(model, image, program, 5, stored, bound=1_000_000)
+            golden = run_golden(CONFIG, image, program, 5, stored, machine)
+            assert (simulated.cause, simulated.pc) == (golden.cause, golden.pc)
+        assert golden.cause is Cause.DONE
+        assert differences(CONFIG, golden, simulated) == []
+        assert simulated.times == golden.times
 
 
 _WANTED = st.sampled_from([(op, int(flags | Flag.WANTED)) for op in (Op.MVA, Op.MVD, Op.MVR)

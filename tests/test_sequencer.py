@@ -370,7 +370,7 @@ def instruction(draw: st.DrawFn, place: int, length: int) -> int:
         if op is Op.UPD and not flags & Flag.EVENT:
             flags &= int(Flag.INPUT | Flag.BESIDE)
         if op is Op.MVA and not draw(st.integers(0, 2)):
-            flags |= Flag.SPECULATIVE
+            flags |= int(Flag.SPECULATIVE)
         return encode(op, draw(_FREE), flags)
     if kind == "transfer":
         beside = draw(st.booleans())
@@ -388,7 +388,8 @@ def instruction(draw: st.DrawFn, place: int, length: int) -> int:
 @st.composite
 def programs(draw: st.DrawFn, most: int = 30) -> list[int]:
     """Registers that make every tensor instruction valid, mostly; instructions; HALT."""
-    values = {"count": draw(st.integers(1, 2)), "p": 3, "mantissa": draw(st.sampled_from((0, 9))), "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1, "length": 3,
+    values = {"count": draw(st.integers(1, 2)), "p": 3, "q": 5, "code_bits": 8, "acc_bits": 4,
+              "tiles": 1, "length": 3, "mantissa": draw(st.sampled_from((0, 9))),
               **{f"r{i}": draw(st.integers(0, 6)) for i in range(8)}}
     rest = {reg.name.lower(): draw(st.integers(0, 12)) for reg in Reg
             if 8 <= reg < 63 and reg.name.lower() not in values}
@@ -596,6 +597,17 @@ _VALID = {"count": 2, "p": 3, "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1,
     (Op.MVA, 0, {"code_bits": 13}, Cause.OPERAND),
     (Op.MVA, 0, {"code_bits": 8 + (1 << 20)}, Cause.OPERAND),
     (Op.MVA, 0, {"acc_bits": 1 << 20}, Cause.OPERAND),
+    (Op.MVA, Flag.SPECULATIVE, {}, Cause.OPERAND),
+    (Op.MVA, Flag.SPECULATIVE, {"count": 1}, Cause.DONE),
+    (Op.MVA, Flag.SPECULATIVE, {"count": 1, "q": 128}, Cause.DONE),
+    (Op.MVA, Flag.SPECULATIVE, {"count": 1, "q": 129}, Cause.OPERAND),
+    (Op.MVA, Flag.SPECULATIVE, {"count": 1, "m_base": 65535}, Cause.ADDRESS),
+    (Op.MVA, Flag.SPECULATIVE | Flag.PAIRS, {"count": 1, "y_base": 65535}, Cause.DONE),
+    (Op.MVA, Flag.SPECULATIVE | 3, {"count": 1}, Cause.ILLEGAL),
+    (Op.MVA, Flag.SPECULATIVE | Flag.WANTED, {"count": 1}, Cause.ILLEGAL),
+    (Op.MVD, Flag.SPECULATIVE, {"count": 1}, Cause.ILLEGAL),
+    (Op.UPD, Flag.SPECULATIVE, {"count": 1}, Cause.ILLEGAL),
+    (Op.LOSS, Flag.SPECULATIVE, {"count": 1}, Cause.ILLEGAL),
     (Op.UPD, 0, {"shift": 24}, Cause.OPERAND),
     (Op.UPD, Flag.EVENT, {"acc_bits": 0}, Cause.OPERAND),
     (Op.UPD, Flag.STOCHASTIC, {"shift": 24}, Cause.OPERAND),
@@ -630,11 +642,83 @@ _VALID = {"count": 2, "p": 3, "q": 5, "code_bits": 8, "acc_bits": 4, "tiles": 1,
     (Op.SET, 0, {}, Cause.DONE),
 ])
 def test_causes(op: Op, flags: int, values: dict[str, int], cause: Cause) -> None:
-    zeros = {reg.name.lower(): 0 for reg in WIDTHS}
+    zeros = {reg.name.lower(): 0 for reg in Reg if reg is not Reg.MAX_ERROR}
     words = Assembler().set(**zeros | _VALID | values).op(op, flags).op(Op.HALT).words
     golden = golden_of(words)
     assert golden.cause is cause
     compare(golden, run_bench(words, golden, 1))
+
+
+def speculative(flags: int = 0, **values: int) -> Assembler:
+    """An MVA that awaits its LOSS."""
+    zeros = {reg.name.lower(): 0 for reg in Reg if reg is not Reg.MAX_ERROR}
+    return Assembler().set(**zeros | _VALID | {"count": 1} | values).op(
+        Op.MVA, Flag.SPECULATIVE | flags)
+
+
+@pytest.mark.parametrize("idle", [0, 1, 30])
+@pytest.mark.parametrize("op", [*TENSOR, Op.LOAD, Op.STORE, Op.WAIT], ids=lambda op: op.name)
+def test_what_may_follow_a_speculative_product(op: Op, idle: int) -> None:
+    """Only LOSS, of the tensor instructions; ILLEGAL even if its operands are wrong as well."""
+    for values, flags in (({}, 0), ({}, int(Flag.BESIDE)), ({"p": 0}, 0)):
+        program = speculative()
+        program.words += [encode(Op.SET, Reg.R1, 7)] * idle
+        program.set(**values)
+        where = len(program.words)
+        words = program.op(op, flags & FLAGS[op]).op(Op.LOSS).op(Op.HALT).words
+        golden = golden_of(words)
+        if op in TENSOR and op is not Op.LOSS:
+            assert (golden.cause, golden.pc) == (Cause.ILLEGAL, where)
+        for seed in range(3):
+            compare(golden, run_bench(words, golden, seed))
+            # What awaited its LOSS is forgotten.
+            again = speculative().words[:-1] + [encode(Op.BUP), encode(Op.HALT)]
+            compare(golden_of(again), run_bench(again, golden_of(again), seed))
+
+
+@pytest.mark.parametrize("op", [Op.HALT, Op.LOSS, Op.BUP, Op.MVD], ids=lambda op: op.name)
+@pytest.mark.parametrize("mantissa", [0, 9])
+def test_faults_of_speculative_results(op: Op, mantissa: int) -> None:
+    """They are the MVA's, and only if no sample has an error."""
+    program = speculative(int(Flag.PAIRS), y_base=65535, mantissa=mantissa)
+    where = len(program.words) - 1
+    program.op(Op.LOSS).set(y_base=0, r1=3).op(op).op(Op.HALT)
+    golden = golden_of(program.words)
+    assert golden.cause is (Cause.DONE if mantissa else Cause.ADDRESS)
+    assert mantissa or golden.pc == where
+    for seed in range(20):
+        compare(golden, run_bench(program.words, golden, seed))
+
+
+@pytest.mark.parametrize("mantissa", [0, 9])
+def test_stop_comes_after_the_loss(mantissa: int) -> None:
+    """In any cycle; what awaits it would be forgotten."""
+    program = speculative(mantissa=mantissa)
+    first = 2 * len(program.words)
+    program.words += [encode(Op.SET, Reg.R1, 7)] * 5
+    words = program.op(Op.LOSS).set(r2=1).op(Op.BUP).op(Op.HALT).words
+    golden = golden_of(words)
+    where = len(program.words) - 4
+    for stop in range(first, run_bench(words, golden, 1).cycles):
+        compare(golden, run_bench(words, golden, 1, stops=(stop,)))
+        ran = run_bench(words, golden, 1, stops=(stop,), go_on=False)
+        started = {event.op for event in ran.events}
+        assert started in (set(), {Op.MVA, Op.LOSS}, {Op.MVA, Op.LOSS, Op.BUP}), ran
+        assert started == set() or ran.pc >= where
+
+
+def test_stop_comes_before_the_loss_in_a_loop() -> None:
+    """Else it would never; START forgets the product."""
+    program = speculative()
+    where = len(program.words)
+    words = program.op(Op.JMP, where).op(Op.LOSS).words
+    golden = golden_of(words)
+    for stop in range(3 * where, 3 * where + 12):
+        ran = run_bench(words, golden, 1, stops=(stop,), go_on=False)
+        assert (ran.cause, ran.cycles <= stop + 20) == (Cause.STOPPED, True)
+        again = [*words[:where], encode(Op.BUP), encode(Op.HALT)]
+        ran = run_bench(again, golden_of(again[where:]), 1, pc=where)
+        assert (ran.cause, [event.op for event in ran.events]) == (Cause.DONE, [Op.BUP])
 
 
 @pytest.mark.parametrize("code", sorted(set(range(64)) - set(Op)))

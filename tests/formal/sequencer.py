@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 
 from tangente.golden.config import Config
-from tangente.golden.isa import Cause
+from tangente.golden.isa import OPERANDS, Cause, Op
 from tangente.rtl.sequencer import Sequencer, State
 
 from .harness import Free, after, count_while
@@ -39,7 +39,23 @@ def sequencer(config: Config) -> Free:
                 Assume(~getattr(dut, f"{name}_fault") | busy),
                 Assume(ages[name] <= _DONE),
             ]
+        # A product that awaits a LOSS, which then runs and decides on it; if it has its results the
+        # post-processing unit goes on with them.
+        waiting, decides = Signal(), Signal()
+        forgotten = fault | dut.reset_job | dut.clear
+        with m.If(forgotten | ~dut.loss_busy | dut.kept):
+            m.d.sync += decides.eq(0)
+        with m.If(dut.engine_start):
+            m.d.sync += [waiting.eq(dut.engine_speculative),
+                         decides.eq(waiting & (dut.engine_op == Op.LOSS))]
+        with m.If(forgotten):
+            m.d.sync += waiting.eq(0)
         m.d.comb += [
+            Assume(~dut.loss_busy | dut.post_busy),
+            Assume(~dut.loss_busy | after(m, dut.loss_busy | dut.engine_start
+                                          & (dut.engine_op == Op.LOSS), "started_loss")),
+            Assume(~dut.kept | decides & dut.loss_busy & ~fault & ~dut.reset_job),
+            Assume(~after(m, dut.kept, "was_kept") | dut.post_busy & ~dut.loss_busy),
             Assume(engine == (dut.array_busy | dut.post_busy)),
             Assume(engine | ~after(m, dut.engine_start | dut.engine_follow, "begins")),
             Assume(~after(m, fault | dut.reset_job, "dropped") | ~engine),
@@ -89,6 +105,7 @@ def sequencer(config: Config) -> Free:
                     m.d.comb += place.eq(Mux(returns, 2, cycles))
         flushing = count_while(m, halting & ~dut.reset & ~(fault & running), 64,
                                "flushing")
+        others = dut.engine_op.matches(*(op for op in OPERANDS if op is not Op.LOSS))
         m.d.comb += [
             # A command is only offered when it is taken: the stream's rules hold.
             Assert(~dut.command.valid | dut.command.ready),
@@ -103,6 +120,14 @@ def sequencer(config: Config) -> Free:
             Assert(~(dut.halted & running)),
             Assert(state.as_value() <= State.HALT.value),
             Assert(~dut.apart | (state == State.EXECUTE) | halting),
+            # STOP comes after the LOSS that is awaited, but only as long as PC goes up.
+            Assert(~dut.unstopped | dut.awaits),
+            Assert((state == State.IDLE) | (state == State.FETCH) | halting
+                   | (dut.ahead == (dut.word + 1)[:20])),
+            Assert(~(dut.unstopped & after(m, dut.unstopped, "unstopped_before")) | halting
+                   | (dut.word == (after(m, dut.word, "word_before") + over)[:20])),
+            # Other tensor instructions than it are refused; they do not wait.
+            Assert(~(dut.awaits & (state == State.EXECUTE) & others) | dut.refused),
         ]
         m.d.comb += [Cover(dut.halted & (dut.cause == cause)) for cause in COVERED]
         m.d.comb += Cover(dut.resetting & dut.flush.any())
