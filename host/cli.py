@@ -195,7 +195,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
                             "to be edited at will; default: the table in host/scales.py")
     add("--batch", "samples an update", type=int, metavar="N")
     add("--lr", "learning rate of a batch's mean gradient, else the recipe's (by "
-        "weight bits; in proportion for batches of less than ten)", type=float, metavar="RATE")
+        "weight bits; less for batches of less than ten)", type=float, metavar="RATE")
     add("--lr-decay", "last part of the run, 0 to 1, in which the rate falls to zero, else the "
         "recipe's", type=float, metavar="PART")
     add("--epochs", "passes over the training set", type=int, metavar="N")
