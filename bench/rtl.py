@@ -39,6 +39,7 @@ RUNS = {
     "MNIST, DPFM weight registers 12 + 4, 16 bits": _mnist(
         algorithm="dpfm", granularity="weight", banks=(12, 4), samples=200,
         test_samples=200),
+    "MNIST, BP, batch 1, 16 bits": _mnist(algorithm="bp", batch=1),
     "digits, DPFM K = 16, 16 bits": Options(device="sim", epochs=2),
     "MNIST, BP, 16 bits, a whole epoch": _mnist(algorithm="bp", samples=None),
     "MNIST, DPFM K = 16, 16 bits, a whole epoch": _mnist(algorithm="dpfm", samples=None),

@@ -211,9 +211,9 @@ class Clock:
         ahead = self._ahead(began, posts, registers, flags) if posts > began else None
         if speculative:
             assert live is None or len(live)
-            before = flow.ALONE if ahead is None else ahead
-            self._speculative = _Speculative(began, [*registers], flags, live, before)
-            ahead = before._replace(begins=_NEVER)
+            ahead = flow.ALONE if ahead is None else ahead
+            self._speculative = _Speculative(began, [*registers], flags, live, ahead)
+            ahead = ahead._replace(begins=_NEVER)
         way: flow.Flow | None = None
         if op is Op.DRV and live is not None and below is not None:
             left = cycles = self._derivatives(registers, flags, live, below)

@@ -257,8 +257,6 @@ class Compiled:
         self._load_inputs(p, Flag.BESIDE)
         for layer in layers[1:-1]:
             p.tensor(*self._product(p, layer, learn=True))
-        # Wanted later than inputs; this is where there is time.
-        self._load_targets(p, Flag.BESIDE)
         p.move(LAST_INPUT, INPUT_PAIRS)
         self._next_inputs(p)
         if len(layers) > 1:
@@ -274,6 +272,8 @@ class Compiled:
         op, flags = self._product(p, layers[0], learn=True)
         p.tensor(op, flags | Flag.SPECULATIVE)
         self._loss(p, learn=True)
+        # Targets are wanted later than inputs; this is where there is time.
+        self._load_targets(p, Flag.BESIDE)
         self._next_targets(p)
         # What comes if there is an error is prepared meanwhile.
         if len(layers) > 1:

@@ -19,8 +19,8 @@ SAMPLES = Reg.LENGTH
 REGISTER_RECORD = Reg.LOCAL
 # Registers of lists are free without them.
 LAST_INPUT = Reg.L_BASE
-# Registers of DRV are free without it: where the first hidden layer's activations of the sample that
-# is computed lie, and those of the one that is learnt.
+# Registers of DRV are free without it: where the first hidden layer's activations lie, of the
+# sample that is computed and of the one that is learnt.
 ACTIVATIONS = Reg.R_BASE
 LAST_ACTIVATIONS = Reg.TILES
 # Likewise where nothing is learnt.

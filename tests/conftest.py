@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,18 @@ from tangente.sim.build import build
 
 #: Beside the repository: the data sets, where the machine has them.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_style() -> Iterator[None]:
+    """What a test's plots set for all of matplotlib is gone after it."""
+    try:
+        import matplotlib
+    except ImportError:
+        yield
+        return
+    with matplotlib.rc_context():
+        yield
 
 
 @pytest.fixture(scope="session")

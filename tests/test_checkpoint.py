@@ -297,7 +297,8 @@ def test_other_trainings_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     train(PLAIN, DATA, checkpoint=path)
     with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))} is of a training with "
-                       rf"batch 4, not 5; lr {re.escape(str(PLAIN.lr))}, not 0\.2; epochs 2, not 3$"):
+                       rf"batch 4, not 5; lr {re.escape(str(PLAIN.lr))}, not 0\.2; "
+                       r"epochs 2, not 3$"):
         train(dataclasses.replace(PLAIN, epochs=3, lr=0.2, batch=5), DATA, resume=path)
     with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))} is of a training with "
                        "other samples than those of digits: their sha256 differs$"):
