@@ -265,9 +265,12 @@ class Engine(wiring.Component):
         # Not an earlier one, beside which it began.
         with m.If(self.start & (self.op == Op.LOSS)):
             m.d.sync += decides.eq(awaits)
-        over = decides & self.loss_over & ~self.post_fault & ~self.array_fault & ~self.reset_job
+        # Of flip-flops alone, on the way to many: ``decides`` says that it is a LOSS that is over.
+        over = decides & self.post.done
+        cleared = Signal()
+        m.d.sync += cleared.eq(awaits & self.clear)
         m.d.comb += [
-            self.kept.eq(over & ~erring), drops.eq(over & erring | awaits & self.clear),
+            self.kept.eq(over & ~erring), drops.eq(over & erring | cleared),
             # Until it is known what becomes of it nothing else begins there.
             self.array_busy.eq(array_busy | decides),
         ]

@@ -25,6 +25,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden.config import Config
 from ..golden.flow import GROUP, SCANNED_SAMPLES
 from .delay import delay
+from .primitives import equal
 
 __all__ = ["GROUP_BITS", "Scanner", "STEP_TO_UOP", "lowest", "place", "within"]
 
@@ -113,7 +114,7 @@ class Scanner(wiring.Component):
         })
 
     def elaborate(self, platform) -> Module:
-        m = Module()
+        m, self._platform = Module(), platform
         # Multiples of T, the words between two pairs.
         self.multiples = [Signal(16, name=f"multiple_{k}", reset_less=True) for k in range(GROUP)]
         for k, multiple in enumerate(self.multiples):
@@ -177,7 +178,8 @@ class Scanner(wiring.Component):
         m.d.comb += awaits.eq(self.behind & (moved | ~below))
         m.d.sync += [below.eq(row < self.reached), moved.eq(ready | self.start | opens)]
         group = Signal(16)      # UPD: the group that is gathered, of the first sample
-        m.d.comb += last_row.eq(Mux(self.update, group, row) == (end >> 3)[:16])
+        m.d.comb += last_row.eq(equal(m, self._platform, Const(1), Mux(self.update, group, row),
+                                      (end >> 3)[:16], "last_row"))
         # The next of the listed samples.
         listed_row = Signal(16)
         m.d.comb += [
