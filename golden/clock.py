@@ -273,7 +273,7 @@ class Clock:
 
     @staticmethod
     def _all(registers: list[int]) -> npt.NDArray[np.bool_]:
-        """No scalar of an MVA is zero."""
+        """No scalar of an MVA or UPD is zero: (COUNT, pairs of P, 2)."""
         return np.ones((registers[Reg.COUNT], (registers[Reg.P] + 1) // 2, 2), np.bool_)
 
     def _way_of(self, op: Op, registers: list[int], flags: int,
@@ -348,7 +348,7 @@ class Clock:
         first = _FIRST_STEP + tiles
         if op is Op.UPD:
             if flow.scanned_update(count, registers[Reg.S_STRIDE]):
-                return self._scanned(op, registers, flags, np.ones((count, pairs, 2), np.bool_))
+                return self._scanned(op, registers, flags, self._all(registers))
             return first + self._spaced(pairs * tiles, count) + _SLOT_DONE
         if op is Op.DRV:
             return self._derivatives(registers, flags, np.ones((1, pairs, 2), np.bool_),
@@ -369,7 +369,7 @@ class Clock:
         if op is Op.MVD:
             return self._reduced(registers, flags, np.ones(count, np.bool_))
         if op is Op.MVA:
-            return self._scanned(op, registers, flags, np.ones((count, pairs, 2), np.bool_))
+            return self._scanned(op, registers, flags, self._all(registers))
         return self._drained(registers, flags, np.ones(count, np.bool_))
 
     @staticmethod
